@@ -1,0 +1,163 @@
+"""Checkpoints in a run folder: one folder for each part, and a manifest that is written last.
+
+A checkpoint without its manifest does not exist, whatever else lies in its folder.
+"""
+
+import json
+import logging
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from shared.digest import file_digest
+from shared.errors import CheckpointError
+from shared.files import write_atomically
+from shared.registry_facts import LaneCounters, StreamPoint, TrainerCounters
+
+log = logging.getLogger(__name__)
+FORMAT_VERSION = 1
+MANIFEST = "manifest.json"
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A complete checkpoint on disk."""
+
+    folder: Path
+    block: int
+    """The barrier: every trainer's cursor."""
+    fingerprint: str
+    """Of the corpus."""
+    num_units: int
+    dead_units: tuple[int, ...]
+    scales: dict[str, float]
+    lanes: tuple[LaneCounters, ...]
+    trainers: dict[str, TrainerCounters]
+
+    def part(self, role: str) -> Path:
+        return self.folder / role
+
+    def point(self, window_units: int, block_rows: int) -> StreamPoint:
+        """Where the stream goes on from here."""
+        return StreamPoint(
+            num_units=self.num_units,
+            window_units=window_units,
+            block_rows=block_rows,
+            lanes=self.lanes,
+            trainers=self.trainers,
+            scales=self.scales,
+            checkpoint=self.block,
+        )
+
+
+def seal(
+    run_folder: Path,
+    block: int,
+    lanes: list[str],
+    trainers: list[str],
+    facts: dict[str, Any],
+) -> Checkpoint:
+    """Write the manifest of a checkpoint whose parts are all there; from then on it counts."""
+    folder = run_folder / "checkpoints" / str(block)
+    manifest = {
+        "format_version": FORMAT_VERSION,
+        "block": block,
+        **facts,
+        "lanes": {role: _part(folder / role) for role in lanes},
+        "trainers": {role: _part(folder / role) for role in trainers},
+    }
+    write_atomically(folder / MANIFEST, json.dumps(manifest, indent=2).encode())
+    return read_checkpoint(folder)
+
+
+def newest(run_folder: Path) -> Checkpoint | None:
+    """The newest checkpoint that is whole; None where none was ever complete.
+
+    Raises:
+        CheckpointError: there are some, and each is damaged; tells of the newest.
+    """
+    damage: CheckpointError | None = None
+    for folder in sorted(_folders(run_folder), key=lambda one: -int(one.name)):
+        if (folder / MANIFEST).exists():
+            try:
+                return read_checkpoint(folder)
+            except CheckpointError as error:
+                log.warning("checkpoint=%s skipped reason=%s", folder.name, error)
+                damage = damage or error
+    if damage is not None:
+        raise damage
+    return None
+
+
+def read_checkpoint(folder: Path) -> Checkpoint:
+    """The checkpoint in `folder`. Raises CheckpointError if its manifest or a lane's part is damaged."""
+    path = folder / MANIFEST
+    try:
+        manifest = json.loads(path.read_bytes())
+        if manifest["format_version"] != FORMAT_VERSION:
+            raise CheckpointError(f"{path} has format version {manifest['format_version']}, not {FORMAT_VERSION}")
+        for role, part in manifest["lanes"].items():
+            _check_digests(folder / role, part["digests"])
+        return Checkpoint(
+            folder=folder,
+            block=manifest["block"],
+            fingerprint=manifest["fingerprint"],
+            num_units=manifest["num_units"],
+            dead_units=tuple(manifest["dead_units"]),
+            scales=manifest["scales"],
+            lanes=tuple(LaneCounters(**part["counters"]) for part in manifest["lanes"].values()),
+            trainers={
+                role.removeprefix("trainer-"): TrainerCounters(**part["counters"])
+                for role, part in manifest["trainers"].items()
+            },
+        )
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(f"{path} is damaged: {error!r}") from error
+
+
+def newest_part(run_folder: Path, role: str) -> tuple[int, Path] | None:
+    """The newest state that `role` has saved whole, in a complete checkpoint or not: its block and folder."""
+    for folder in sorted(_folders(run_folder), key=lambda one: -int(one.name)):
+        if (folder / role / "part.json").exists():
+            return int(folder.name), folder / role
+    return None
+
+
+def prune(run_folder: Path, keep: int) -> None:
+    """Delete all but the newest `keep` complete checkpoints, and what is older than the oldest of those."""
+    complete = sorted((int(one.name) for one in _folders(run_folder) if (one / MANIFEST).exists()), reverse=True)
+    for folder in _folders(run_folder):
+        if complete and int(folder.name) < complete[:keep][-1]:
+            (folder / MANIFEST).unlink(missing_ok=True)
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def oldest(run_folder: Path) -> int:
+    """The block of the oldest checkpoint on disk; 0 where there is none."""
+    return min((int(folder.name) for folder in _folders(run_folder)), default=0)
+
+
+def drop_after(run_folder: Path, block: int) -> None:
+    """Delete what was saved beyond `block`: the stream comes there again."""
+    for folder in _folders(run_folder):
+        if int(folder.name) > block:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _folders(run_folder: Path) -> list[Path]:
+    parent = run_folder / "checkpoints"
+    return [folder for folder in parent.iterdir() if folder.name.isdigit()] if parent.is_dir() else []
+
+
+def _part(folder: Path) -> dict[str, Any]:
+    try:
+        return json.loads((folder / "part.json").read_bytes())
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{folder / 'part.json'}: {error}") from error
+
+
+def _check_digests(folder: Path, digests: dict[str, str]) -> None:
+    for name, digest in digests.items():
+        if file_digest(folder / name) != digest:
+            raise CheckpointError(f"{folder / name} is damaged: its checksum does not match")

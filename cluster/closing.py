@@ -1,0 +1,50 @@
+"""What a run prints at its end: the SAEs, where everything is, what to type next."""
+
+import json
+import os
+import shutil
+import sys
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from cluster.curves import Curves
+from cluster.metrics_store import read_metrics
+from cluster.progress import final_table
+from shared.config import Job
+
+
+def print_closing(job: Job, finished: bool, console: Console) -> None:
+    """For a job that has finished, or else was stopped and saved."""
+    if not finished:
+        console.print(f"saved; go on with: {command()} resume {job.output}", markup=False, highlight=False)
+        return
+    curves = Curves.of(read_metrics(Path(job.output)))
+    console.print(final_table(job, [_row(job, trainer.name, curves) for trainer in job.trainers]))
+    console.print(f"report  {job.output}/report.html")
+    console.print(f"SAEs    {job.output}/saes/   (SAELens opens each folder as it is)\n")
+    console.print("next:")
+    for line in next_commands(job):
+        console.print(f"  {line}", markup=False, highlight=False)
+
+
+def next_commands(job: Job) -> list[str]:
+    """What to type next, as it works in the shell that the run was typed in."""
+    first = f"{job.output}/saes/{job.trainers[0].name}"
+    python = "python" if shutil.which("headrace") else os.path.relpath(sys.executable)
+    return [
+        f"{command()} status {job.output}",
+        f"{python} -c \"from trainers import load_sae; print(load_sae('{first}'))\"",
+        f"{python} -c \"from sae_lens import SAE; print(SAE.load_from_disk('{first}').cfg)\"",
+    ]
+
+
+def command() -> str:
+    """`headrace`, or what stands for it in a shell that does not find it."""
+    return "headrace" if shutil.which("headrace") else f"{os.path.relpath(sys.executable)} -m cluster"
+
+
+def _row(job: Job, name: str, curves: Curves) -> dict[str, Any]:
+    metrics = json.loads((Path(job.output) / "saes" / name / "metrics.json").read_text())
+    return {"name": name, **metrics, "tokens_per_s": curves.median(f"trainer-{name}", "rows_per_s")}

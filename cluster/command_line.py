@@ -1,0 +1,226 @@
+"""What a user types. Each command checks what was written before it imports anything heavy.
+
+Exit codes: 0 done, 1 the job failed, 2 what the user wrote is wrong, 130 interrupted and saved. Whatever goes wrong is
+one sentence; the traceback of what nobody foresaw is in a file.
+"""
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from cluster.screen import err, out, silence
+from shared.errors import HeadraceError
+
+if TYPE_CHECKING:
+    from shared.config import Job
+
+UsageError: Any = typer.BadParameter.__mro__[1]
+"""Of the click that typer uses, which may be its own."""
+
+app = typer.Typer(
+    name="headrace",
+    help="One stream of language-model activations, many sparse autoencoders.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+JobFile = Annotated[Path, typer.Argument(metavar="JOB.yaml", help="The job file.")]
+Overrides = Annotated[list[str] | None, typer.Argument(metavar="[key=value …]", help="Keys of the job file to change.")]
+JobName = Annotated[str, typer.Argument(metavar="JOB", help="A job's name, or its run folder.")]
+RegistryUrl = Annotated[
+    str | None, typer.Option("--registry", help="URL of the Redis that knows the job; default: the registry of ./runs.")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+@app.command()
+def run(job_file: JobFile, overrides: Overrides = None) -> None:
+    """Run a job to its end, here or on the cluster that RAY_ADDRESS names; Ctrl-C saves and stops."""
+    from cluster.output_place import with_lasting_output
+    from shared.job_file import load_job
+
+    _run(with_lasting_output(load_job(job_file, tuple(overrides or ()))), resume=False)
+
+
+@app.command()
+def resume(job: JobName, registry: RegistryUrl = None) -> None:
+    """Go on with a job that was stopped or failed, exactly where its last checkpoint is."""
+    from cluster.job_place import job_to_resume
+
+    _run(job_to_resume(job, registry), resume=True)
+
+
+@app.command()
+def submit(
+    job_file: JobFile,
+    overrides: Overrides = None,
+    address: Annotated[str, typer.Option(help="The cluster's dashboard, such as http://127.0.0.1:8265.")] = "",
+    wait: Annotated[bool, typer.Option(help="Stay and show the job's log until it ends.")] = True,
+) -> None:
+    """Run a job on a Ray cluster through `ray job submit`, with time to save when it is stopped."""
+    from shared.job_file import load_job
+
+    load_job(job_file, tuple(overrides or ()))
+    from cluster.ray_token import settle_ray_token
+
+    settle_ray_token(own_cluster=False)
+    from cluster.submission import submit_job
+
+    raise typer.Exit(submit_job(job_file, tuple(overrides or ()), address, wait, out))
+
+
+@app.command()
+def jobs(registry: RegistryUrl = None, as_json: AsJson = False) -> None:
+    """List the jobs of a registry."""
+    from dataclasses import asdict
+
+    from cluster.job_place import RUNS
+    from cluster.status import jobs_table
+    from shared.registry import list_jobs
+    from shared.registry_place import EMBEDDED, open_registry
+
+    where = registry or EMBEDDED
+    found = []
+    if where != EMBEDDED or (RUNS / ".registry").is_dir():
+        with open_registry(where, RUNS) as client:
+            found = list_jobs(client)
+    if as_json:
+        print(json.dumps([asdict(one) for one in found], indent=2))
+    elif not found:
+        out.print("no jobs here; begin one with: headrace run examples/demo.yaml")
+    else:
+        out.print(jobs_table(found))
+
+
+@app.command()
+def status(job: JobName, registry: RegistryUrl = None, as_json: AsJson = False) -> None:
+    """Show how a job stands."""
+    from cluster.job_place import find_job
+    from cluster.status import print_status, status_facts
+
+    with find_job(job, registry) as found:
+        snapshot = found.registry.snapshot()
+    if as_json:
+        print(json.dumps(status_facts(snapshot, found.job), indent=2))
+    else:
+        print_status(snapshot, found.job, out)
+
+
+@app.command()
+def watch(job: JobName, registry: RegistryUrl = None) -> None:
+    """Show a job's progress live until it ends; Ctrl-C leaves the job alone."""
+    from cluster.job_place import find_job
+    from cluster.watch import watch_job
+
+    with find_job(job, registry) as found:
+        watch_job(found.registry, found.job, out)
+
+
+@app.command()
+def stop(job: JobName, registry: RegistryUrl = None) -> None:
+    """Save a running job and stop it; returns when it has stopped."""
+    from cluster.job_place import find_job
+    from cluster.watch import stop_job
+
+    with find_job(job, registry) as found:
+        stop_job(found.registry, found.job, out)
+
+
+@app.command()
+def report(run_folder: Annotated[str, typer.Argument(metavar="RUN", help="A run folder, or a job's name.")]) -> None:
+    """Write a run's report.html: curves, fronts, throughput, ledger."""
+    from cluster.job_place import find_job, read_run
+    from cluster.report import write_report
+
+    folder = Path(run_folder)
+    if read_run(folder) is None:
+        with find_job(run_folder, None) as found:
+            folder = found.run_folder
+    out.print(f"report  {write_report(folder)}")
+
+
+@app.command()
+def doctor(as_json: AsJson = False) -> None:
+    """Tell what this machine has, and what is wrong with it."""
+    from cluster.doctor import examine, print_findings
+
+    findings = examine()
+    if as_json:
+        print(json.dumps(findings, indent=2))
+    else:
+        print_findings(findings, out)
+    raise typer.Exit(1 if any(one["verdict"] == "bad" for one in findings) else 0)
+
+
+def _run(job: "Job", resume: bool) -> None:
+    from cluster.ray_token import keep_to_loopback, own_cluster_is_wanted, settle_ray_token
+
+    settle_ray_token(own_cluster_is_wanted())
+    if own_cluster_is_wanted():
+        keep_to_loopback()
+    with out.status("loading"):
+        if not own_cluster_is_wanted():
+            from cluster.ray_door import cluster_address
+
+            cluster_address()
+        from cluster.closing import print_closing
+        from cluster.run_job import Outcome, run_job
+    outcome = run_job(job, resume, out)
+    print_closing(job, outcome is Outcome.FINISHED, out)
+    raise typer.Exit(0 if outcome is Outcome.FINISHED else 130)
+
+
+def main() -> None:
+    """The command line."""
+    sys.exit(exit_code(sys.argv[1:]))
+
+
+def exit_code(words: list[str]) -> int:
+    """Does what `words` say and gives the exit code; every error is one sentence on stderr."""
+    try:
+        return _invoke(words or ["--help"])
+    except HeadraceError as error:
+        _say(str(error))
+        return error.exit_code
+    except UsageError as error:
+        _say(_usage_sentence(error))
+        return 2
+    except (KeyboardInterrupt, typer.Abort):
+        return 130
+    except BrokenPipeError:
+        silence(sys.stdout.fileno())
+        return 0
+    except Exception as error:
+        from cluster.driver_log import keep_traceback, unforeseen
+
+        _say(unforeseen(error, keep_traceback(error)))
+        return 1
+
+
+def _invoke(words: list[str]) -> int:
+    """As typer does it, but for what it makes of errors."""
+    command = typer.main.get_command(app)
+    try:
+        with command.make_context("headrace", words) as context:
+            command.invoke(context)
+        code = 0
+    except typer.Exit as ending:
+        code = ending.exit_code
+    sys.stdout.flush()
+    return code
+
+
+def _say(sentence: str) -> None:
+    err.print(f"headrace: {sentence}", style="red", markup=False, highlight=False)
+
+
+def _usage_sentence(error: Any) -> str:
+    """`no such option: --frob; see: headrace run --help`."""
+    text = error.format_message().strip().rstrip(".")
+    context = getattr(error, "ctx", None)
+    return f"{text[:1].lower()}{text[1:]}; see: {context.command_path if context else 'headrace'} --help"

@@ -1,0 +1,247 @@
+"""Drives a job: starts its parts, watches them, replaces those that die, seals checkpoints, stops on demand.
+
+Death is seen at once, by the reference of each actor's `run`; a hang by the heartbeat that its thread sends. Whoever
+dies is replaced by a new actor with a newer token; the stream's promises make that invisible in the results.
+"""
+
+import logging
+import time
+from collections import Counter
+from enum import Enum
+from pathlib import Path
+
+import ray
+
+from cluster import checkpoints
+from cluster.checkpoints import Checkpoint
+from cluster.crew import Crew, Member
+from cluster.death import Death, death_of
+from cluster.job_gauges import JobGauges
+from cluster.preparation import Prepared
+from cluster.restart_policy import FORGIVEN_S, Cause, Step, decide
+from cluster.trainer_actor import TrainerEnd
+from cluster.watcher import Watcher
+from shared.config import Job
+from shared.errors import JobFailed
+from shared.job_state import JobState
+from shared.registry import Registry
+from shared.registry_facts import StreamPoint
+from shared.registry_snapshot import Snapshot
+
+log = logging.getLogger(__name__)
+TURN_S = 0.25
+LOOK_S = 1.0
+"""Between two looks at the registry."""
+HASTE_S = 0.1
+"""The same while the job stops: `ray job stop` may leave it 3 s to save all."""
+HUNG_MS = 30_000
+"""An actor that was heard and then is silent for longer is taken for hung."""
+
+
+class Outcome(Enum):
+    FINISHED = "finished"
+    STOPPED = "stopped"
+
+
+class Controller:
+    """One run of the driver, from a fresh start or a checkpoint to the end or a stop."""
+
+    def __init__(
+        self,
+        job: Job,
+        run_folder: Path,
+        registry: Registry,
+        token: int,
+        prepared: Prepared,
+        crew: Crew,
+        watcher: Watcher,
+    ) -> None:
+        self._job, self._run_folder, self._registry, self._token = job, run_folder, registry, token
+        self._prepared, self._crew, self._watcher = prepared, crew, watcher
+        self._names = [trainer.name for trainer in job.trainers]
+        self._deaths: Counter[str] = Counter()
+        self._died_s: dict[str, float] = {}
+        self._checkpoint: Checkpoint | None = None
+        self._unfinished: set[str] = set()
+        self._skipped: set[int] = set()
+        self._stop_block: int | None = None
+        self._is_ending = False
+        """A stop was asked for when nothing was left to save."""
+        self._looked_s = 0.0
+        self._gauges = JobGauges(job.name)
+
+    def run(self, checkpoint: Checkpoint | None) -> Outcome:
+        """Raises JobFailed when the job cannot go on."""
+        self._start(checkpoint)
+        self._registry.set_state(self._token, JobState.RUNNING)
+        while self._unfinished:
+            stopping = self._stop_block is not None or self._watcher.stop_wanted.is_set()
+            for member in self._crew.ended(HASTE_S if stopping else TURN_S):
+                self._settle(member)
+            if time.monotonic() - self._looked_s >= (HASTE_S if stopping else LOOK_S):
+                self._look()
+            if self._stop_block is not None and self._checkpoint and self._checkpoint.block == self._stop_block:
+                return Outcome.STOPPED
+        self._tell_early_end(self._watcher.look())
+        return Outcome.FINISHED
+
+    def _tell_early_end(self, snapshot: Snapshot | None) -> None:
+        emitted = sum(lane.counters.emitted for lane in snapshot.lanes) if snapshot else self._job.tokens
+        if emitted < self._job.tokens:
+            self._watcher.event(
+                "early-end",
+                f"the corpus ended after {emitted:,} of {self._job.tokens:,} tokens, and schedules did not come to "
+                "their end: raise corpus.epochs or lower tokens",
+            )
+            self._watcher.look()
+
+    def _start(self, checkpoint: Checkpoint | None) -> None:
+        """Puts the whole stream at `checkpoint`, or at its beginning, with new actors."""
+        self._crew.remove_all()
+        checkpoints.drop_after(self._run_folder, checkpoint.block if checkpoint else -1)
+        self._registry.begin_stream(self._token, self._point(checkpoint))
+        self._checkpoint, self._stop_block, self._is_ending = checkpoint, None, False
+        self._skipped.clear()
+        cursors = dict.fromkeys(self._names, checkpoint.block if checkpoint else 0)
+        for index in range(self._job.stream.lanes):
+            self._crew.start_lane(index, checkpoint, cursors)
+        for trainer in self._job.trainers:
+            self._crew.start_trainer(trainer, checkpoint.part(f"trainer-{trainer.name}") if checkpoint else None)
+        for index in range(self._job.producers.count):
+            self._registry.release_producer(f"producer-{index}", "its holder was ended", is_blamed=False)
+            self._crew.start_producer(index)
+        self._unfinished = {f"trainer-{name}" for name in self._names}
+
+    def _point(self, checkpoint: Checkpoint | None) -> StreamPoint:
+        window, block_rows = self._job.window_units, self._job.stream.block_rows
+        if checkpoint is not None:
+            return checkpoint.point(window, block_rows)
+        return StreamPoint.fresh(self._prepared.num_units, window, block_rows, self._job.stream.lanes, self._names)
+
+    def _settle(self, member: Member) -> None:
+        """A member's `run` has ended: it is done, or it has died."""
+        try:
+            end = ray.get(member.run, timeout=60.0)
+        except Exception as error:
+            self._crew.remove(member.role)
+            self._bury(member.role, death_of(error))
+            return
+        self._crew.remove(member.role)
+        if isinstance(end, TrainerEnd) and not end.stopped:
+            self._unfinished.discard(member.role)
+
+    def _bury(self, role: str, death: Death) -> None:
+        """Does what the restart policy says about a death."""
+        now, before = time.monotonic(), self._died_s.get(role, -FORGIVEN_S)
+        self._deaths[role] = 1 if now - before > FORGIVEN_S else self._deaths[role] + 1
+        self._died_s[role] = now
+        decision = decide(death.cause, self._deaths[role])
+        if decision.step is Step.FAIL:
+            raise JobFailed(death.reason if death.cause is Cause.USER_ERROR else f"{role} {death.reason}, too often")
+        begun = time.monotonic()
+        time.sleep(decision.wait_s)
+        done = self._rewind() if decision.step is Step.REWIND else self._replace(role, death.reason)
+        seconds = time.monotonic() - begun
+        self._watcher.event(f"{role.partition('-')[0]}-died", f"{role} {death.reason}; {done} {seconds:.1f} s later")
+
+    def _rewind(self) -> str:
+        self._start(self._checkpoint)
+        return f"all went back to block {self._checkpoint.block if self._checkpoint else 0}"
+
+    def _replace(self, role: str, reason: str) -> str:
+        kind, _, name = role.partition("-")
+        if kind == "producer":
+            units = self._registry.release_producer(role, reason)
+            self._crew.start_producer(int(name))
+            return f"units {', '.join(map(str, units)) or 'none'} leased again, back"
+        done = self._replace_lane(int(name)) if kind == "lane" else self._replace_trainer(name)
+        if self._stop_block is not None:
+            self._crew.tell([self._crew.members[role].actor], "stop_at", self._stop_block)
+        return done
+
+    def _replace_lane(self, index: int) -> str:
+        checkpoint = self._checkpoint
+        point = self._point(checkpoint).lanes[index]
+        cursors = {name: one.cursor for name, one in self._registry.snapshot().trainers.items()}
+        token = self._registry.claim_role(f"lane-{index}")
+        self._registry.rewind_lane(self._token, index, point)
+        self._crew.start_lane(index, checkpoint, cursors, oldest_lease=token)
+        self._skipped.clear()
+        return f"back from block {checkpoint.block if checkpoint else 0}"
+
+    def _replace_trainer(self, name: str) -> str:
+        config = next(trainer for trainer in self._job.trainers if trainer.name == name)
+        saved = checkpoints.newest_part(self._run_folder, f"trainer-{name}")
+        self._crew.start_trainer(config, saved[1] if saved else None)
+        return f"back from block {saved[0] if saved else 0}"
+
+    def _look(self) -> None:
+        """What is due each second: checkpoints, units set aside, hangs, a stop that was asked for, the display."""
+        self._looked_s = time.monotonic()
+        snapshot = self._watcher.look()
+        if snapshot is None:
+            return
+        self._gauges.set(snapshot)
+        self._seal(snapshot)
+        self._skip_dead(snapshot)
+        self._end_hung(snapshot)
+        if (
+            self._stop_block is None
+            and not self._is_ending
+            and (snapshot.job.stop_requested or self._watcher.stop_wanted.is_set())
+        ):
+            self._stop(snapshot)
+
+    def _seal(self, snapshot: Snapshot) -> None:
+        """Writes the manifests of checkpoints that became complete, and lets older ones go."""
+        newest = self._checkpoint.block if self._checkpoint else -1
+        for block in [block for block in snapshot.checkpoints if block > newest]:
+            self._checkpoint = checkpoints.seal(
+                self._run_folder,
+                block,
+                [f"lane-{index}" for index in range(self._job.stream.lanes)],
+                [f"trainer-{name}" for name in self._names],
+                {
+                    "job": self._job.name,
+                    "fingerprint": self._prepared.fingerprint,
+                    "num_units": self._prepared.num_units,
+                    "dead_units": [dead.unit for dead in snapshot.units.dead],
+                    "scales": snapshot.scales,
+                },
+            )
+            self._crew.call(self._crew.lanes(), "checkpoint_complete", block)
+            checkpoints.prune(self._run_folder, self._job.checkpoint.keep)
+            self._registry.forget_checkpoints(checkpoints.oldest(self._run_folder))
+
+    def _skip_dead(self, snapshot: Snapshot) -> None:
+        for dead in snapshot.units.dead:
+            if dead.unit not in self._skipped:
+                self._skipped.add(dead.unit)
+                lane = self._crew.members[f"lane-{dead.unit % self._job.stream.lanes}"].actor
+                self._crew.call([lane], "skip_unit", dead.unit)
+                message = f"unit {dead.unit} is set aside: {dead.error}"
+                self._watcher.event("unit-dead", message)
+                if self._stop_block is None:
+                    self._registry.set_state(self._token, JobState.DEGRADED, message)
+
+    def _end_hung(self, snapshot: Snapshot) -> None:
+        for role, member in self._crew.members.items():
+            heard = snapshot.heartbeats.get(role)
+            age_s = time.monotonic() - member.started_s
+            if heard is not None and heard.age_ms > HUNG_MS and age_s * 1000 > HUNG_MS:
+                self._crew.remove(role)
+                self._bury(role, Death(Cause.HUNG, f"was silent for {heard.age_ms / 1000:.0f} s"))
+
+    def _stop(self, snapshot: Snapshot) -> None:
+        """Fixes the block at which all save; nothing to do when the stream is out already."""
+        holds = [hold for hold in self._crew.call(self._crew.lanes(), "hold") if hold is not None]
+        num_blocks = self._job.num_blocks
+        block = min(num_blocks, max([0, *(one for one, _ in holds), *(lane.high_block for lane in snapshot.lanes)]))
+        if block == num_blocks or all(ended for _, ended in holds):
+            self._is_ending = True
+            self._crew.call(self._crew.lanes(), "stop_at", num_blocks)
+            return
+        self._stop_block = block
+        self._registry.set_state(self._token, JobState.DRAINING, f"saving at block {self._stop_block}")
+        self._watcher.event("stopping", f"saving at block {self._stop_block}")
+        self._crew.tell([*self._crew.lanes(), *self._crew.trainers()], "stop_at", self._stop_block)

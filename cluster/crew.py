@@ -1,0 +1,188 @@
+"""The actors of a running job: started, named, watched by the references of their `run` calls, ended."""
+
+import logging
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray.actor import ActorHandle
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from cluster.checkpoints import Checkpoint
+from cluster.lane_actor import LaneActor
+from cluster.placement import Reservation
+from cluster.preparation import Prepared
+from cluster.producer_actor import ProducerActor
+from cluster.seat import Seat
+from cluster.trainer_actor import TrainerActor
+from shared.config import AnyTrainer, Job
+from shared.registry import Registry
+from shared.registry_connection import RegistryAddress
+
+log = logging.getLogger(__name__)
+NAME_FREE_S = 30.0
+"""The name of an actor that was killed is free again soon after."""
+CALL_S = 60.0
+ENDING_S = 10.0
+
+
+@dataclass(frozen=True)
+class Member:
+    """An actor in its role."""
+
+    role: str
+    actor: ActorHandle
+    run: ray.ObjectRef
+    started_s: float
+    """On the monotonic clock."""
+
+
+class Crew:
+    """Who works on the job. Every actor is ours alone: it dies with this process, and Ray never restarts it."""
+
+    def __init__(
+        self,
+        job: Job,
+        run_folder: Path,
+        registry: Registry,
+        address: RegistryAddress,
+        prepared: Prepared,
+        reservations: dict[str, Reservation],
+    ) -> None:
+        self._job, self._run_folder, self._registry, self._address = job, run_folder, registry, address
+        self._prepared, self._reservations = prepared, reservations
+        self._members: dict[str, Member] = {}
+
+    @property
+    def members(self) -> dict[str, Member]:
+        return dict(self._members)
+
+    def lanes(self) -> list[ActorHandle]:
+        return self._actors("lane-")
+
+    def trainers(self) -> list[ActorHandle]:
+        return self._actors("trainer-")
+
+    def start_lane(
+        self, index: int, checkpoint: Checkpoint | None, cursors: dict[str, int], oldest_lease: int | None = None
+    ) -> None:
+        """A new actor for a lane, going on from `checkpoint`; readers stand at `cursors`.
+
+        It refuses leases older than `oldest_lease`, or than its own token: of actors that are just being ended.
+        """
+        role = f"lane-{index}"
+        groups = {
+            "run": 1,
+            "push": 4 * self._job.producers.count + 4,
+            "fetch": 2 * len(self._job.trainers) + 2,
+            "control": 2,
+        }
+        seat = self._seat(role)
+        actor = self._launch(
+            LaneActor,
+            role,
+            groups,
+            seat,
+            index,
+            self._prepared.row_format,
+            self._prepared.plan.lane,
+            self._prepared.num_units,
+            seat.token if oldest_lease is None else oldest_lease,
+        )
+        if checkpoint is not None:
+            ray.get(actor.restore.remote(checkpoint.part(role), checkpoint.block, cursors), timeout=600.0)
+        self._enlist(role, actor)
+
+    def start_trainer(self, config: AnyTrainer, restore_from: Path | None) -> None:
+        """A new actor for a trainer, going on from what it saved at `restore_from`."""
+        role = f"trainer-{config.name}"
+        seat = self._seat(role)
+        actor = self._launch(
+            TrainerActor, role, {"run": 1, "control": 1}, seat, config, self._prepared.row_format, restore_from
+        )
+        self._enlist(role, actor)
+
+    def start_producer(self, index: int) -> None:
+        """A new actor for a producer."""
+        role = f"producer-{index}"
+        self._enlist(role, self._launch(ProducerActor, role, {}, self._seat(role), self._prepared.fingerprint))
+
+    def ended(self, timeout_s: float) -> list[Member]:
+        """Members whose `run` has ended or failed; waits up to `timeout_s` for the first."""
+        by_reference = {member.run: member for member in self._members.values()}
+        if not by_reference:
+            time.sleep(timeout_s)
+            return []
+        done, _ = ray.wait(list(by_reference), num_returns=1, timeout=timeout_s, fetch_local=False)
+        if done:
+            done, _ = ray.wait(list(by_reference), num_returns=len(by_reference), timeout=0, fetch_local=False)
+        return [by_reference[reference] for reference in done]
+
+    def remove(self, role: str) -> None:
+        """End the actor of `role`, if it has one."""
+        member = self._members.pop(role, None)
+        if member is not None:
+            ray.kill(member.actor)
+
+    def remove_all(self) -> None:
+        """End all actors, and wait until they have ended: one that still leased units would keep them from its heir."""
+        runs = [member.run for member in self._members.values()]
+        for role in list(self._members):
+            self.remove(role)
+        if runs:
+            ray.wait(runs, num_returns=len(runs), timeout=ENDING_S, fetch_local=False)
+
+    def call(self, actors: list[ActorHandle], method: str, *args: Any) -> list[Any]:
+        """The answers of `method` on each; one that has died gives None, and its end is seen by `ended`."""
+        calls = [getattr(actor, method).remote(*args) for actor in actors]
+        answers = []
+        for call in calls:
+            try:
+                answers.append(ray.get(call, timeout=CALL_S))
+            except (ray.exceptions.RayActorError, ray.exceptions.GetTimeoutError):
+                answers.append(None)
+        return answers
+
+    def tell(self, actors: list[ActorHandle], method: str, *args: Any) -> None:
+        """Calls `method` on each and waits for no answer: an actor that is still starting will hear it."""
+        for actor in actors:
+            getattr(actor, method).remote(*args)
+
+    def _actors(self, prefix: str) -> list[ActorHandle]:
+        return [member.actor for role, member in sorted(self._members.items()) if role.startswith(prefix)]
+
+    def _seat(self, role: str) -> Seat:
+        token = self._registry.claim_role(role)
+        return Seat(self._job, role, token, self._address, self._run_folder, Path.cwd())
+
+    def _launch(self, kind: type, role: str, groups: dict[str, int], *args: Any) -> ActorHandle:
+        reserved = self._reservations[role]
+        options = {
+            "name": role,
+            "num_cpus": reserved.cpus,
+            "num_gpus": reserved.gpus,
+            "max_restarts": 0,
+            "max_task_retries": 0,
+            "scheduling_strategy": self._strategy(role),
+        }
+        remote_class = ray.remote(concurrency_groups=groups)(kind) if groups else ray.remote(kind)
+        deadline = time.monotonic() + NAME_FREE_S
+        while True:
+            try:
+                return remote_class.options(**options).remote(*args)
+            except ValueError:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.1)
+
+    def _strategy(self, role: str) -> Any:
+        """Producers spread out; trainers keep to this node, where the lanes are, so that a block is there once."""
+        if role.startswith("producer-"):
+            return "SPREAD"
+        return NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True)
+
+    def _enlist(self, role: str, actor: ActorHandle) -> None:
+        self._members[role] = Member(role, actor, actor.run.remote(), time.monotonic())
+        log.info("role=%s started", role)

@@ -1,0 +1,117 @@
+"""What a job needs of memory, reckoned before anything starts; what cannot fit is refused in a sentence.
+
+The object store holds each lane's log, pushes under way and blocks that trainers hold; it must lie in /dev/shm whole,
+because Ray silently goes to disk when it does not. Everything else is private memory of the actors.
+"""
+
+from dataclasses import dataclass
+
+from shared.config import AnyTrainer, Job, TopKConfig
+from shared.errors import UserError
+from shared.lane import LaneSizes
+from shared.quantity import format_bytes
+
+PROCESS_BYTES = 400 * 2**20
+"""A Python process with torch and Ray, before it holds anything of ours (measured: 350 MiB resident)."""
+STORE_SLACK = 1.5
+"""The store's allocator wanders and fragments."""
+SMALLEST_STORE_BYTES = 128 * 2**20
+AHEAD_FACTOR = 4
+"""Address space for units ahead of the head, times their planned size; untouched pages cost nothing."""
+BLOCKS_HELD = 4
+"""By each trainer: read now, two ahead, and one in the making."""
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What there is."""
+
+    memory_bytes: int
+    shared_memory_bytes: int
+
+
+@dataclass(frozen=True)
+class MemoryPlan:
+    """What a job needs, in bytes; GPUs' memory is not reckoned."""
+
+    lane: LaneSizes
+    lanes_bytes: int
+    """Private memory of all lanes."""
+    producers_bytes: int
+    trainers_bytes: int
+    store_bytes: int
+
+    @property
+    def total_bytes(self) -> int:
+        return self.lanes_bytes + self.producers_bytes + self.trainers_bytes + self.store_bytes
+
+    @property
+    def summary(self) -> str:
+        """`1.2 GiB: lanes 0.3 GiB, producers …`."""
+        parts = (
+            ("lanes", self.lanes_bytes),
+            ("producers", self.producers_bytes),
+            ("trainers", self.trainers_bytes),
+            ("object store", self.store_bytes),
+        )
+        return f"{format_bytes(self.total_bytes)}: " + ", ".join(f"{name} {format_bytes(size)}" for name, size in parts)
+
+
+def plan_memory(job: Job, widths: dict[str, int], row_bytes: int, weight_bytes: int) -> MemoryPlan:
+    """The memory of a job whose hookpoints are `widths` wide and whose model's weights take `weight_bytes`."""
+    stream, producers = job.stream, job.producers
+    chunk_rows = producers.contexts_per_forward * job.corpus.context_tokens
+    unit_rows = job.corpus.unit_contexts * job.corpus.context_tokens
+    ahead_rows = job.window_units * unit_rows
+    lane = LaneSizes(
+        stream.buffer_rows, chunk_rows, stream.buffer_rows + chunk_rows + AHEAD_FACTOR * ahead_rows, stream.log_bytes
+    )
+    resident_rows = stream.buffer_rows + chunk_rows + ahead_rows + stream.block_rows
+    block_bytes = stream.block_rows * row_bytes
+    held = BLOCKS_HELD * block_bytes * len(job.trainers) + 2 * producers.count * chunk_rows * row_bytes
+    logs = stream.lanes * max(stream.log_bytes, 2 * block_bytes)
+    activations = chunk_rows * max(widths.values()) * 4 * 16
+    return MemoryPlan(
+        lane,
+        stream.lanes * (resident_rows * row_bytes + PROCESS_BYTES),
+        producers.count * (2 * weight_bytes + activations + unit_rows * row_bytes + PROCESS_BYTES),
+        sum(trainer_bytes(trainer, widths[job.hookpoint_of(trainer)]) for trainer in job.trainers),
+        max(SMALLEST_STORE_BYTES, int(STORE_SLACK * (logs + held))),
+    )
+
+
+def trainer_bytes(trainer: AnyTrainer, d_in: int) -> int:
+    """Weights, gradients, Adam's two moments, and the pre-activations of a batch, in float32.
+
+    Of a trainer on a GPU, what it saves: weights and moments pass through the machine's memory.
+    """
+    parameters = 2 * trainer.num_latents * d_in + trainer.num_latents + d_in
+    if trainer.gpus:
+        return 12 * parameters + PROCESS_BYTES
+    copies = 2 if isinstance(trainer, TopKConfig) else 4
+    batch = 4 * trainer.batch_rows * (copies * trainer.num_latents + 6 * d_in)
+    return 16 * parameters + batch + PROCESS_BYTES
+
+
+def check_plan(plan: MemoryPlan, machine: Machine) -> None:
+    """Raises UserError, naming the keys to lower, if `plan` does not fit into `machine`."""
+    if plan.store_bytes > machine.shared_memory_bytes:
+        raise UserError(
+            f"the stream needs {format_bytes(plan.store_bytes)} of shared memory and /dev/shm has "
+            f"{format_bytes(machine.shared_memory_bytes)}: lower stream.log_bytes or stream.block_rows"
+        )
+    if plan.total_bytes > machine.memory_bytes:
+        raise UserError(
+            f"the job needs {plan.summary}; this machine has {format_bytes(machine.memory_bytes)} free: "
+            f"lower {_largest_key(plan)}"
+        )
+
+
+def _largest_key(plan: MemoryPlan) -> str:
+    sizes = {
+        "stream.buffer_rows": plan.lanes_bytes,
+        "producers.count": plan.producers_bytes,
+        "trainers' num_latents or their number": plan.trainers_bytes,
+        "stream.log_bytes": plan.store_bytes,
+    }
+    return max(sizes, key=lambda key: sizes[key])

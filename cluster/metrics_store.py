@@ -1,0 +1,73 @@
+"""What was measured while a job ran, as Parquet in its run folder: `metrics/part-<n>.parquet`.
+
+Long format, one line a number, so that a source may begin to measure something new at any time. A part is written
+once, whole, and never changed; a run that is resumed goes on with the next number.
+"""
+
+import re
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from shared.files import write_atomically
+from shared.registry_facts import Measurement
+
+FOLDER = "metrics"
+SCHEMA = pa.schema([("time_ms", pa.int64()), ("source", pa.string()), ("field", pa.string()), ("value", pa.float64())])
+
+Line = tuple[int, str, str, float]
+
+
+class MetricsStore:
+    """Gathers measurements, and writes them out when told to. For one thread."""
+
+    def __init__(self, run_folder: Path) -> None:
+        self._folder = run_folder / FOLDER
+        self._next_part = 1 + max((_part_number(path) for path in _parts(run_folder)), default=-1)
+        self._lines: list[Line] = []
+
+    def add(self, measurements: list[Measurement]) -> None:
+        """Keeps every field that is a number until the next `flush`."""
+        for one in measurements:
+            self._lines += [
+                (one.time_ms, one.source, field, float(value))
+                for field, value in one.fields.items()
+                if isinstance(value, (int, float))
+            ]
+
+    def flush(self) -> None:
+        """Writes what was added since the last time as one part, durable when this returns; nothing writes nothing."""
+        if not self._lines:
+            return
+        self._folder.mkdir(parents=True, exist_ok=True)
+        sink = pa.BufferOutputStream()
+        pq.write_table(_table(self._lines), sink, compression="zstd")
+        write_atomically(self._folder / f"part-{self._next_part}.parquet", sink.getvalue().to_pybytes())
+        self._next_part += 1
+        self._lines = []
+
+
+def read_metrics(run_folder: Path) -> pa.Table:
+    """All parts of a run in order of time; no lines where nothing was measured.
+
+    Raises:
+        pa.ArrowInvalid: a part is damaged.
+    """
+    parts = sorted(_parts(run_folder), key=_part_number)
+    table = pa.concat_tables([SCHEMA.empty_table(), *(pq.read_table(part, schema=SCHEMA) for part in parts)])
+    return table.take(pc.sort_indices(table, sort_keys=[("time_ms", "ascending")]))
+
+
+def _table(lines: list[Line]) -> pa.Table:
+    columns = zip(*lines, strict=True)
+    return pa.table([pa.array(column, one.type) for column, one in zip(columns, SCHEMA, strict=True)], schema=SCHEMA)
+
+
+def _parts(run_folder: Path) -> list[Path]:
+    return [path for path in (run_folder / FOLDER).glob("part-*.parquet") if re.fullmatch(r"part-\d+", path.stem)]
+
+
+def _part_number(path: Path) -> int:
+    return int(path.stem.removeprefix("part-"))

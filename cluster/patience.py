@@ -1,0 +1,30 @@
+"""Waiting for Redis: a part with work in memory goes on, and what must be said is said once Redis is back."""
+
+import logging
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+from shared.errors import RegistryUnreachable
+
+log = logging.getLogger(__name__)
+PAUSE_S = 1.0
+T = TypeVar("T")
+
+
+def patiently(call: Callable[[], T]) -> T:
+    """What `call` gives, tried again for as long as the registry does not answer."""
+    while True:
+        try:
+            return call()
+        except RegistryUnreachable as error:
+            log.warning("registry=unreachable reason=%s", error)
+            time.sleep(PAUSE_S)
+
+
+def if_reachable(call: Callable[[], object]) -> None:
+    """`call`, unless the registry does not answer: what it says will be said again."""
+    try:
+        call()
+    except RegistryUnreachable as error:
+        log.warning("registry=unreachable reason=%s", error)

@@ -1,0 +1,56 @@
+"""Where actors go and what Ray reserves for them: pure decisions on resources."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from shared.config import Job
+from shared.errors import UserError
+
+
+@dataclass(frozen=True)
+class Reservation:
+    """What Ray sets aside for one actor."""
+
+    cpus: float
+    gpus: float
+
+
+def wanted(job: Job) -> dict[str, Reservation]:
+    """Role -> what the job file asks for it; lanes work mostly in memory and take one CPU each."""
+    roles = {f"lane-{index}": Reservation(1.0, 0.0) for index in range(job.stream.lanes)}
+    for index in range(job.producers.count):
+        roles[f"producer-{index}"] = Reservation(job.producers.cpus, job.producers.gpus)
+    for trainer in job.trainers:
+        roles[f"trainer-{trainer.name}"] = Reservation(trainer.cpus, trainer.gpus)
+    return roles
+
+
+def fit(roles: Mapping[str, Reservation], cpus: float, gpus: float) -> dict[str, Reservation]:
+    """The reservations as they fit into a cluster of `cpus` and `gpus`.
+
+    CPUs are a means of counting: where there are fewer than asked for, all actors share them in proportion. A GPU is
+    not shared by stealth. Raises UserError if there are too few.
+    """
+    gpus_asked, cpus_asked = sum(one.gpus for one in roles.values()), sum(one.cpus for one in roles.values())
+    if gpus_asked > gpus:
+        raise UserError(
+            f"the job asks for {gpus_asked:g} GPU{'s' if gpus_asked > 1 else ''} and there are {gpus:g}: "
+            "lower producers.gpus or the trainers' gpus (parts of one, such as 0.5, may be shared)"
+        )
+    share = min(1.0, cpus / cpus_asked) if cpus_asked else 1.0
+    return {role: Reservation(_rounded_down(one.cpus * share), one.gpus) for role, one in roles.items()}
+
+
+def shortage(roles: Mapping[str, Reservation], free_cpus: float, free_gpus: float) -> str | None:
+    """What the actors will have to wait for, because others on the cluster hold it; None if they can start at once."""
+    asked = {
+        "CPUs": (sum(one.cpus for one in roles.values()), free_cpus),
+        "GPUs": (sum(one.gpus for one in roles.values()), free_gpus),
+    }
+    short = [f"{name} ({wanted:g} wanted, {free:g} free)" for name, (wanted, free) in asked.items() if wanted > free]
+    return f"other jobs hold the cluster's {' and '.join(short)}: parts of this one wait for them" if short else None
+
+
+def _rounded_down(cpus: float) -> float:
+    """Ray counts in units of 1/10000; whole CPUs above one, since Ray takes no fractions there."""
+    return float(int(cpus)) if cpus >= 1 else int(cpus * 1000) / 1000

@@ -1,0 +1,86 @@
+"""All that can be checked about a job before anything starts: model, hookpoints, tokenizer, corpus, memory, folder."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cluster.memory_plan import MemoryPlan, plan_memory
+from producers.corpus import Corpus
+from producers.model_facts import describe_model
+from producers.pretrained import check_weights
+from producers.producer import check_context
+from producers.tokenizing import DocumentTokenizer
+from shared.config import Job
+from shared.errors import UserError
+from shared.job_file import load_job
+from shared.row_table import RowFormat
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What the parts of a job are built from."""
+
+    row_format: RowFormat
+    num_units: int
+    fingerprint: str
+    """Of the corpus."""
+    plan: MemoryPlan
+
+
+def prepare(job: Job) -> Prepared:
+    """Looks at everything that `job` names. Raises UserError, in one sentence, for the first thing that is wrong."""
+    check_device(job)
+    facts = describe_model(job.model, job.producers.gpus)
+    check_weights(job.model)
+    check_context(job, facts.max_positions)
+    DocumentTokenizer.load(job.model, job.corpus, facts.vocab_size)
+    corpus = Corpus.open(job.corpus, job.seed)
+    row_format = RowFormat(job.name, job.model.name, facts.revision, facts.widths, facts.dtype)
+    plan = plan_memory(job, facts.widths, row_format.row_bytes, facts.weight_bytes)
+    return Prepared(row_format, corpus.num_units, corpus.fingerprint, plan)
+
+
+def check_device(job: Job) -> None:
+    """Raises UserError if the model is to run on a GPU that its producers are not given."""
+    if job.model.device == "cuda" and not job.producers.gpus:
+        raise UserError("model.device is cuda and producers.gpus is 0: give each producer a GPU, or a part of one")
+
+
+def check_folder(job: Job, resume: bool) -> None:
+    """Raises UserError if the run folder cannot be made, or holds what `job` must not touch.
+
+    A run that did not get as far as its first checkpoint is nothing to resume, and may be begun again.
+    """
+    folder = Path(job.output)
+    _check_place(folder)
+    if not resume and Path.cwd().is_relative_to(folder.resolve()):
+        raise UserError(f"output {folder} holds the current folder; choose one of its own, such as runs/{job.name}")
+    if not (folder / "job.yaml").exists():
+        if resume:
+            raise UserError(f"{folder} holds no job to resume: it has no job.yaml")
+        if folder.is_dir() and any(folder.iterdir()):
+            raise UserError(f"output {job.output} holds files that are not a run's; choose another folder")
+        return
+    before = load_job(folder / "job.yaml")
+    if before.name != job.name:
+        raise UserError(f"output {job.output} holds another job ({before.name}); choose another output")
+    if resume or not (folder / "checkpoints").exists():
+        return
+    if _settings(before) != _settings(job):
+        raise UserError(f"output {job.output} holds a run of {job.name} with other settings; choose another output")
+    raise UserError(f"job {job.name} has begun before in {folder}; go on with: headrace resume {folder}")
+
+
+def _check_place(folder: Path) -> None:
+    """Raises UserError if `folder` is a file, or cannot be made where it is to be."""
+    there = next(place for place in (folder, *folder.absolute().parents) if place.exists())
+    if not there.is_dir():
+        raise UserError(f"output {folder} cannot be a folder: {there} is a file")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise UserError(f"output {folder} cannot be written: {there} does not belong to you")
+
+
+def _settings(job: Job) -> dict[str, Any]:
+    """All but where the run lies, which may be written in several ways."""
+    return job.model_dump(exclude={"output", "registry"})

@@ -1,0 +1,287 @@
+"""The plots of a report: real plotly figures, one colour for each SAE throughout."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import plotly.graph_objects as go
+import plotly.io as pio
+from plotly.offline import get_plotlyjs
+
+from cluster.curves import Points, summed, thinned
+from cluster.html import Html
+from cluster.run_facts import RunFacts, SaeRow
+from cluster.wording import percent, whole
+
+COLOURS = (
+    "#3b78c4",
+    "#d9822b",
+    "#2e9c74",
+    "#c44e5b",
+    "#8a63c0",
+    "#a3892c",
+    "#d0679d",
+    "#3ba3b8",
+    "#7a8793",
+    "#77a03a",
+    "#b0653c",
+    "#5b6ee0",
+)
+DASHES = ("solid", "dash", "dot", "dashdot")
+"""Past the last colour the first comes again, dashed."""
+NEUTRAL = "#8a8f98"
+MAX_LABELS = 12
+"""More SAEs than this are named only where the pointer is."""
+PLOT_HEIGHT = 340
+LOG = {"type": "log", "tickformat": ",.4~g"}
+"""A format of our own: by itself plotly.js 4.1 labels 1 as `1,000` on an axis that reaches from 0.4 to 100."""
+CONFIG = {
+    "displaylogo": False,
+    "responsive": True,
+    "plotlyServerURL": "",
+    "modeBarButtonsToRemove": ["sendChartToCloud", "select2d", "lasso2d", "autoScale2d"],
+}
+"""Nothing that would send a chart away."""
+
+
+@dataclass(frozen=True)
+class Plot:
+    """One figure and what stands around it."""
+
+    id: str
+    title: str
+    note: str
+    figure: go.Figure
+
+
+def plots(run: RunFacts) -> list[Plot]:
+    """Those that have something to show."""
+    drawn = [draw(run) for draw in (_fvu, _l0, _dead, _losses, _front, _sizes, _rates, _contexts)]
+    return [plot for plot in drawn if plot is not None]
+
+
+def colour(index: int) -> str:
+    return COLOURS[index % len(COLOURS)]
+
+
+def plotly_script() -> str:
+    """plotly.js itself, to stand in the page once."""
+    return str(get_plotlyjs())
+
+
+def plot_html(plot: Plot) -> Html:
+    """The figure's div and script; plotly.js must be in the page before."""
+    return Html(
+        pio.to_html(
+            plot.figure,
+            config=CONFIG,
+            include_plotlyjs=False,
+            full_html=False,
+            div_id=plot.id,
+            default_height=f"{PLOT_HEIGHT}px",
+        )
+    )
+
+
+def _fvu(run: RunFacts) -> Plot | None:
+    note = "Fraction of variance unexplained, over a moving window; lower is better."
+    return _by_tokens(run, "fvu", "FVU by tokens", note, "FVU", ".4f", **LOG)
+
+
+def _l0(run: RunFacts) -> Plot | None:
+    return _by_tokens(run, "l0", "L0 by tokens", "Latents that are active on a token.", "L0", ".1f")
+
+
+def _dead(run: RunFacts) -> Plot | None:
+    note = "Share of latents that have not fired for as long as the job file allows."
+    return _by_tokens(run, "dead_fraction", "Dead latents by tokens", note, "dead", ".2%", tickformat=".0%")
+
+
+def _by_tokens(run: RunFacts, name: str, title: str, note: str, axis: str, wording: str, **y_axis: Any) -> Plot | None:
+    figure = _figure("tokens", axis, wording)
+    for index, sae in enumerate(run.saes):
+        _add_curve(figure, run.curves.along("tokens", f"trainer-{sae.name}", name), sae.name, index)
+    if not figure.data:
+        return None
+    limits = {} if y_axis.get("type") == "log" else {"rangemode": "tozero"}
+    figure.update_yaxes(**{**limits, **y_axis}, minor={"showgrid": False})
+    return Plot(f"{name.replace('_', '-')}-by-tokens", title, note, figure)
+
+
+def _losses(run: RunFacts) -> Plot | None:
+    """The whole loss of every SAE; its parts are dotted, and shown on demand."""
+    figure = _figure("tokens", "loss", ".4g")
+    for index, sae in enumerate(run.saes):
+        source = f"trainer-{sae.name}"
+        for name in [one for one in run.curves.fields(source) if one == "loss" or one.startswith("loss_")]:
+            part = name.removeprefix("loss").replace("_", " ").strip()
+            _add_curve(figure, run.curves.along("tokens", source, name), sae.name, index, part)
+    if not figure.data:
+        return None
+    figure.update_yaxes(**LOG)
+    note = "Each architecture's own loss, so compare within one only. Its parts are dotted."
+    return Plot("losses-by-tokens", "Losses by tokens", note, figure)
+
+
+def _front(run: RunFacts) -> Plot | None:
+    note = "Towards the lower left is better. A line joins SAEs of one size."
+    plot = _scatter(
+        run, "front", "FVU against L0", note, lambda one: one.l0, lambda one: (one.architecture, one.num_latents)
+    )
+    if plot is not None:
+        plot.figure.update_xaxes(title="L0")
+    return plot
+
+
+def _sizes(run: RunFacts) -> Plot | None:
+    note = "What more latents buy. A line joins SAEs that differ in nothing else."
+    plot = _scatter(
+        run,
+        "sizes",
+        "FVU against number of latents",
+        note,
+        lambda one: one.num_latents,
+        lambda one: (one.architecture, one.k),
+    )
+    if plot is not None:
+        sizes = sorted({one.num_latents for one in run.saes if one.num_latents})
+        plot.figure.update_xaxes(title="latents", tickvals=sizes, ticktext=[whole(size) for size in sizes])
+    return plot
+
+
+def _scatter(
+    run: RunFacts,
+    id: str,
+    title: str,
+    note: str,
+    x: Callable[[SaeRow], float | None],
+    family: Callable[[SaeRow], tuple[Any, ...]],
+) -> Plot | None:
+    figure = _figure("", "FVU", ".4f")
+    shown = [(index, one) for index, one in enumerate(run.saes) if x(one) and one.fvu]
+    for members in _families([one for _, one in shown], family):
+        line = sorted(members, key=lambda one: x(one) or 0)
+        path = {"x": [x(one) for one in line], "y": [one.fvu for one in line]}
+        figure.add_scatter(**path, mode="lines", line={"color": NEUTRAL, "width": 1}, hoverinfo="skip")
+    for index, one in shown:
+        _add_point(figure, one, x(one), index, labelled=len(shown) <= MAX_LABELS)
+    if not shown:
+        return None
+    figure.update_layout(hovermode="closest")
+    figure.update_xaxes(**LOG)
+    figure.update_yaxes(**LOG)
+    _loosen(figure, [x(one) for _, one in shown], [one.fvu for _, one in shown])
+    return Plot(id, title, note, figure)
+
+
+def _families(saes: list[SaeRow], family: Callable[[SaeRow], tuple[Any, ...]]) -> list[list[SaeRow]]:
+    """SAEs of one hookpoint that have the same `family`, where there are several."""
+    keys = {(one.hookpoint, *family(one)) for one in saes}
+    found = [[one for one in saes if (one.hookpoint, *family(one)) == key] for key in sorted(keys, key=str)]
+    return [members for members in found if len(members) > 1]
+
+
+def _add_point(figure: go.Figure, one: SaeRow, x: float | None, index: int, labelled: bool) -> None:
+    facts = f"{one.name}<br>{whole(one.num_latents)} latents, L0 {one.l0 or 0:.1f}, {percent(one.dead_fraction)} dead"
+    figure.add_scatter(
+        x=[x],
+        y=[one.fvu],
+        name=one.name,
+        mode="markers+text" if labelled else "markers",
+        text=[one.name],
+        textposition="middle right",
+        textfont={"size": 11},
+        marker={"color": colour(index), "size": 10, "symbol": "circle" if one.path else "circle-open"},
+        hovertemplate=f"{facts}<br>FVU %{{y:.4f}}<extra></extra>",
+        cliponaxis=False,
+    )
+
+
+def _loosen(figure: go.Figure, xs: list[float | None], ys: list[float | None]) -> None:
+    """Room around points on two logarithmic axes, most of it to the right, where names stand."""
+    for axis, values, before, after in ((figure.update_xaxes, xs, 0.10, 0.55), (figure.update_yaxes, ys, 0.12, 0.12)):
+        logs = np.log10([value for value in values if value])
+        width = max(float(logs.max() - logs.min()), 0.2)
+        axis(range=[logs.min() - before * width, logs.max() + after * width])
+
+
+def _rates(run: RunFacts) -> Plot | None:
+    """All producers and all lanes as one line each; every trainer by itself."""
+    figure, curves = _figure("", "rows/s", ",.3s"), run.curves
+    for prefix, name, dash in (("producer-", "producers, together", "dot"), ("lane-", "lanes, together", "dash")):
+        points = summed(curves, curves.sources(prefix), "rows_per_s")
+        _add_rate(figure, points, name, {"color": NEUTRAL, "width": 2, "dash": dash}, legend=True)
+    for index, sae in enumerate(run.saes):
+        points = summed(curves, [f"trainer-{sae.name}"], "rows_per_s")
+        _add_rate(figure, points, sae.name, {"color": colour(index), "width": 1.6, "dash": _dash(index)})
+    if not figure.data:
+        return None
+    figure.update_yaxes(rangemode="tozero", tickformat="~s")
+    figure.update_layout(showlegend=True)
+    note = "The stream runs as fast as its slowest stage. Time is UTC; a gap is a pause."
+    return Plot("rows-per-s", "Rows per second by stage", note, figure)
+
+
+def _add_rate(figure: go.Figure, points: Points | None, name: str, line: dict[str, Any], legend: bool = False) -> None:
+    if points is not None:
+        times = points[0].astype("int64").astype("datetime64[ms]")
+        figure.add_scatter(x=times, y=points[1], name=name, mode="lines", line=line, showlegend=legend)
+
+
+def _contexts(run: RunFacts) -> Plot | None:
+    figure, lanes = _figure("rows that the lane has emitted", "contexts", ",.0f"), run.curves.sources("lane-")
+    for index, lane in enumerate(lanes):
+        points = _positive(run.curves.along("emitted", lane, "block_contexts"))
+        _add_curve(figure, points, lane, index)
+    if not figure.data:
+        return None
+    figure.update_layout(showlegend=len(lanes) > 1)
+    figure.update_yaxes(rangemode="tozero", tickformat="~s")
+    block_rows = run.job.stream.block_rows
+    note = f"How well the stream is mixed: {whole(block_rows)} would be another context for every row of a block."
+    return Plot("block-contexts", "Distinct contexts in a block", note, figure)
+
+
+def _positive(points: Points | None) -> Points | None:
+    """Without what a lane reports before its first block."""
+    if points is None or not (points[1] > 0).any():
+        return None
+    return points[0][points[1] > 0], points[1][points[1] > 0]
+
+
+def _add_curve(figure: go.Figure, points: Points | None, name: str, index: int, part: str = "") -> None:
+    if points is None:
+        return
+    x, y = thinned(points)
+    line = {"color": colour(index), "width": 1 if part else 1.8, "dash": "dot" if part else _dash(index)}
+    label = f"{name} {part}".strip()
+    single = {"mode": "lines" if len(x) > 1 else "markers", "opacity": 0.7 if part else 1.0}
+    figure.add_scatter(x=x, y=y, name=label, legendgroup=name, line=line, **single, meta=name)
+
+
+def _dash(index: int) -> str:
+    return DASHES[index // len(COLOURS) % len(DASHES)]
+
+
+def _figure(x_title: str, y_title: str, wording: str) -> go.Figure:
+    """An empty figure; the page's style sheet gives text and lines their colours."""
+    figure = go.Figure()
+    figure.update_layout(
+        template="none",
+        height=PLOT_HEIGHT,
+        margin={"l": 64, "r": 16, "t": 8, "b": 48},
+        paper_bgcolor="rgba(0,0,0,0)",
+        plot_bgcolor="rgba(0,0,0,0)",
+        font={"family": "system-ui, -apple-system, 'Segoe UI', sans-serif", "size": 12},
+        hovermode="x unified",
+        hoverlabel={"namelength": -1},
+        showlegend=False,
+        legend={"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom"},
+    )
+    axis = {"zeroline": False, "gridwidth": 1, "ticks": "", "title": {"standoff": 10}, "automargin": True}
+    figure.update_xaxes(**axis, showgrid=False, showline=True, spikethickness=1, spikedash="solid")
+    figure.update_yaxes(**axis, hoverformat=wording)
+    figure.update_xaxes(title=x_title, hoverformat=".3~s" if x_title else None)
+    figure.update_yaxes(title=y_title)
+    return figure

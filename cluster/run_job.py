@@ -1,0 +1,173 @@
+"""From a checked job to its end: folder, registry, Ray, controller, and what is left behind."""
+
+import logging
+import math
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from types import FrameType
+
+import torch
+from rich.console import Console
+
+from cluster import checkpoints
+from cluster.controller import Controller, Outcome
+from cluster.crew import Crew
+from cluster.driver_log import driver_log
+from cluster.memory_plan import check_plan
+from cluster.placement import fit, shortage, wanted
+from cluster.preparation import Prepared, check_folder, prepare
+from cluster.progress import progress_display
+from cluster.ray_session import Resources, ray_session, this_machine
+from cluster.ray_token import own_cluster_is_wanted
+from cluster.report import write_report
+from cluster.watcher import Watcher
+from shared.config import Job
+from shared.embedded_redis import EmbeddedRedis
+from shared.errors import CheckpointError, HeadraceError, JobFailed, UserError
+from shared.files import write_atomically
+from shared.job_file import dump_job
+from shared.job_state import JobState
+from shared.registry import Registry
+from shared.registry_place import EMBEDDED, open_registry, registry_address
+
+log = logging.getLogger(__name__)
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+"""Ctrl-C, an orderly end from outside, a terminal that was closed."""
+
+
+class StoppedAtOnce(HeadraceError):
+    """A second signal: the job ends without saving more."""
+
+    exit_code = 130
+
+
+def run_job(job: Job, resume: bool, console: Console) -> Outcome:
+    """Runs `job` to its end, or until it is stopped.
+
+    Raises:
+        UserError: what the user wrote cannot be done; nothing was started.
+        JobFailed: the job broke while it ran.
+    """
+    check_folder(job, resume)
+    prepared = prepare(job)
+    if own_cluster_is_wanted():
+        check_plan(prepared.plan, this_machine())
+        fit(wanted(job), math.inf, torch.cuda.device_count())
+    checkpoint = _checkpoint(job, prepared) if resume else None
+    run_folder = Path(job.output).resolve()
+    with ExitStack() as stack:
+        runs_folder = run_folder.parent
+        client = stack.enter_context(open_registry(job.registry, runs_folder))
+        registry = Registry(client, job.name)
+        token = registry.claim_job(dump_job(job), str(run_folder), resume)
+        run_folder.mkdir(parents=True, exist_ok=True)
+        stack.enter_context(driver_log(run_folder))
+        write_atomically(run_folder / "job.yaml", dump_job(job).encode())
+        embedded = EmbeddedRedis(runs_folder) if job.registry == EMBEDDED else None
+        display = stack.enter_context(progress_display(job, console))
+        watcher = Watcher(registry, token, run_folder, display, embedded)
+        stack.callback(_report, run_folder)
+        stack.callback(watcher.close)
+        with _state_at_the_end(registry, token):
+            outcome = _with_ray(job, prepared, checkpoint, registry, token, run_folder, watcher)
+        watcher.look()
+    return outcome
+
+
+def _report(run_folder: Path) -> None:
+    """Writes the report, of a run that failed too; one that cannot be written does not change how the run ended."""
+    try:
+        write_report(run_folder)
+    except Exception:
+        log.exception("the report could not be written")
+
+
+def _with_ray(
+    job: Job,
+    prepared: Prepared,
+    checkpoint: checkpoints.Checkpoint | None,
+    registry: Registry,
+    token: int,
+    run_folder: Path,
+    watcher: Watcher,
+) -> Outcome:
+    roles = wanted(job)
+    cpus = sum(one.cpus for one in roles.values())
+    with _signals(watcher.stop_wanted), ray_session(job.name, cpus, prepared.plan.store_bytes) as resources:
+        _catch_signals(watcher.stop_wanted)  # ray.init put its own handler in
+        _check_nodes(job, resources)
+        reservations = fit(roles, resources.cpus, resources.gpus)
+        if resources.dashboard:
+            watcher.event("dashboard", f"Ray dashboard at {resources.dashboard}")
+        if waiting := shortage(reservations, resources.free_cpus, resources.free_gpus):
+            watcher.event("waiting", waiting)
+        crew = Crew(job, run_folder, registry, registry_address(job.registry, run_folder), prepared, reservations)
+        try:
+            outcome = Controller(job, run_folder, registry, token, prepared, crew, watcher).run(checkpoint)
+        finally:
+            crew.remove_all()
+        _say(registry, token, JobState(outcome.value), "")  # before Ray ends: `ray job stop` gives 3 s
+    return outcome
+
+
+@contextmanager
+def _state_at_the_end(registry: Registry, token: int) -> Iterator[None]:
+    """Says in the registry how the run ended, whatever happens."""
+    try:
+        yield
+    except BaseException as error:
+        stopped = isinstance(error, (KeyboardInterrupt, StoppedAtOnce))
+        state = JobState.STOPPED if stopped else JobState.FAILED
+        _say(registry, token, state, "stopped at once" if stopped else str(error))
+        raise
+
+
+def _say(registry: Registry, token: int, state: JobState, message: str) -> None:
+    try:
+        registry.set_state(token, state, message)
+    except HeadraceError as error:
+        log.warning("state=%s unsaid: %s", state, error)
+
+
+def _checkpoint(job: Job, prepared: Prepared) -> checkpoints.Checkpoint | None:
+    """Where to go on from. Raises UserError if the corpus has changed since."""
+    try:
+        checkpoint = checkpoints.newest(Path(job.output))
+    except CheckpointError as error:
+        raise JobFailed(str(error)) from error
+    if checkpoint is not None and checkpoint.fingerprint != prepared.fingerprint:
+        raise UserError("corpus.source: the files have changed since this job began; it cannot go on exactly")
+    return checkpoint
+
+
+def _check_nodes(job: Job, resources: Resources) -> None:
+    if resources.num_nodes > 1 and (job.registry == EMBEDDED or job.registry.startswith("unix:")):
+        raise UserError(
+            f"the cluster has {resources.num_nodes} nodes: registry must be the redis:// URL of a server "
+            "that all of them reach"
+        )
+
+
+@contextmanager
+def _signals(stop_wanted: threading.Event) -> Iterator[None]:
+    """The first of SIGNALS: save and stop; the second: stop at once. The handlers of before come back at the end."""
+    before = {number: signal.getsignal(number) for number in SIGNALS}
+    _catch_signals(stop_wanted)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _catch_signals(stop_wanted: threading.Event) -> None:
+    def handle(number: int, frame: FrameType | None) -> None:
+        if stop_wanted.is_set():
+            raise StoppedAtOnce("stopped at once; what the last checkpoint holds is kept")
+        stop_wanted.set()
+
+    for number in SIGNALS:
+        signal.signal(number, handle)

@@ -1,0 +1,38 @@
+"""What an actor is given when it takes a role: the job, the role, its token, and where the registry is."""
+
+import logging
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from shared.config import Job
+from shared.registry import Registry
+from shared.registry_connection import RegistryAddress
+
+
+@dataclass(frozen=True)
+class Seat:
+    """One role of one job, held by whoever has the newest token."""
+
+    job: Job
+    role: str
+    """`producer-0`, `lane-0`, `trainer-topk-512`."""
+    token: int
+    address: RegistryAddress
+    run_folder: Path
+    driver_folder: Path
+    """Where the driver stands: relative paths of the job file begin there."""
+
+    def open_registry(self) -> Registry:
+        return Registry(self.address.connect(), self.job.name)
+
+    def part_folder(self, block: int) -> Path:
+        """Where this role saves its part of checkpoint `block`."""
+        return self.run_folder / "checkpoints" / str(block) / self.role
+
+
+def prepare_process(seat: Seat) -> None:
+    """Stands an actor where the driver stands, if its node has that folder; makes log lines that read well."""
+    if os.access(seat.driver_folder, os.X_OK):
+        os.chdir(seat.driver_folder)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", force=True)

@@ -1,0 +1,212 @@
+"""A trainer as a Ray actor: reads blocks at its own pace, saves at barriers, ends with an SAE in its folder."""
+
+import json
+import logging
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import ray
+import torch
+
+from cluster.block_reader import BlockReader, StreamBlock
+from cluster.gauges import Gauges
+from cluster.patience import if_reachable, patiently
+from cluster.rate import Rate
+from cluster.seat import Seat, prepare_process
+from shared.config import AnyTrainer
+from shared.errors import JobFailed
+from shared.files import write_atomically
+from shared.lease_keeper import LeaseKeeper
+from shared.registry_facts import TrainerCounters
+from shared.row_table import RowFormat, Rows
+from shared.stream_plan import StreamPlan
+from trainers import Report, SaeFacts, Trainer, activation_scale
+from trainers.batches import to_float32
+
+log = logging.getLogger(__name__)
+REPORT_S = 1.0
+
+
+@dataclass(frozen=True)
+class TrainerEnd:
+    """How `run` ended."""
+
+    name: str
+    stopped: bool
+    """Saved for a stop; otherwise the stream was read to its end."""
+    sae_folder: Path | None = None
+
+
+class TrainerActor:
+    """Runs one `Trainer` on the stream."""
+
+    def __init__(self, seat: Seat, config: AnyTrainer, row_format: RowFormat, restore_from: Path | None) -> None:
+        self._seat, self._job, self._config, self._format = seat, seat.job, config, row_format
+        prepare_process(seat)
+        torch.set_num_threads(config.threads)
+        self._plan = StreamPlan.of(seat.job)
+        self._registry = seat.open_registry()
+        self._hookpoint = seat.job.hookpoint_of(config)
+        self._trainer = self._make(restore_from)
+        self._next_barrier = self._plan.next_barrier(self._trainer.cursor + (1 if restore_from else 0))
+        self._expected_parts = seat.job.stream.lanes + len(seat.job.trainers)
+        self._stop_at: int | None = None
+        self._tell = threading.Event()
+        self._gauges, self._rate = Gauges(seat.job.name, seat.role), Rate()
+        self._last_report_s = 0.0
+
+    def __repr__(self) -> str:
+        return f"Trainer({self._config.name})"
+
+    @ray.method(concurrency_group="control")
+    def stop_at(self, block: int) -> None:
+        """Save and end when all blocks below `block` are read."""
+        self._stop_at = block
+
+    @ray.method(concurrency_group="run")
+    def run(self) -> TrainerEnd:
+        """Read to the end of the stream, or to where `stop_at` says; its reference tells the driver when this dies."""
+        keeper = LeaseKeeper(self._registry, self._seat.role, self._seat.token)
+        keeper.start(lambda: self._trainer.steps)
+        reader = BlockReader(
+            self._config.name, self._seat.token, self._plan.lanes, self._plan.num_blocks, self._trainer.cursor
+        )
+        try:
+            stopped = self._read_stream(reader)
+        finally:
+            reader.close()
+            keeper.stop()
+        return TrainerEnd(self._config.name, True) if stopped else self._finish()
+
+    def _make(self, restore_from: Path | None) -> Trainer:
+        device = "cuda" if self._config.gpus and torch.cuda.is_available() else "cpu"
+        if restore_from is not None:
+            log.info("trainer=%s restored_from=%s", self._config.name, restore_from.parent.name)
+            return Trainer.load(restore_from, self._config, device)
+        d_in = self._format.widths[self._hookpoint]
+        return Trainer(self._config, d_in, self._job.seed, self._job.tokens, device)
+
+    def _read_stream(self, reader: BlockReader) -> bool:
+        """True if it ended for a stop."""
+        lanes_ended = 0
+        self._publish("running")
+        while self._trainer.cursor < self._plan.num_blocks and lanes_ended < self._plan.lanes:
+            if self._save_if_due():
+                return True
+            block = reader.next(timeout_s=0.2)
+            if block is None:
+                continue
+            lanes_ended = 0 if block.table is not None else lanes_ended + 1
+            self._read(block)
+            reader.read_below(self._trainer.cursor)
+        return False
+
+    def _save_if_due(self) -> bool:
+        """Save at a barrier; True if it was the one to stop at."""
+        cursor, stop = self._trainer.cursor, self._stop_at
+        if stop is not None and cursor >= stop:
+            self._save(cursor)
+            self._publish("stopped")
+            return True
+        if cursor == self._next_barrier:
+            self._save(cursor)
+            self._next_barrier += self._plan.every_blocks
+        return False
+
+    def _save(self, block: int) -> None:
+        folder = self._seat.part_folder(block)
+        self._trainer.save(folder)
+        counters = self._counters("running", self._trainer.report())
+        write_atomically(folder / "part.json", json.dumps({"counters": json.loads(counters.to_json())}).encode())
+        patiently(lambda: self._registry.save_part(block, self._seat.role, self._seat.token, self._expected_parts))
+        log.info("trainer=%s saved_at=%d", self._config.name, block)
+
+    def _read(self, block: StreamBlock) -> None:
+        if block.table is None:
+            self._trainer.pass_over(block.number)
+        else:
+            rows = self._format.rows(block.table)
+            self._fix_scale(rows)
+            self._trainer.read(block.number, rows, self._hookpoint)
+        self._publish("running")
+
+    def _fix_scale(self, rows: Rows) -> None:
+        """Agree with the job's other trainers on the scale, from the first block that any of them reads."""
+        if self._trainer.scale is None:
+            measured = activation_scale(to_float32(rows.activations[self._hookpoint]))
+            self._trainer.fix_scale(patiently(lambda: self._registry.fix_scale(self._hookpoint, measured)))
+
+    def _publish(self, state: str, say: Callable[[Callable[[], None]], None] = if_reachable) -> None:
+        report = self._trainer.report()
+        counters = self._counters(state, report)
+        say(lambda: self._registry.publish_trainer(self._config.name, self._seat.token, counters))
+        if time.monotonic() - self._last_report_s > REPORT_S or state != "running":
+            self._last_report_s = time.monotonic()
+            if_reachable(lambda: self._report(report, counters.rows_per_s))
+
+    def _report(self, report: Report, rows_per_s: float) -> None:
+        fields: dict[str, Any] = {
+            "tokens": report.tokens,
+            "steps": report.steps,
+            "fvu": report.fvu,
+            "l0": report.l0,
+            "dead_fraction": report.dead_fraction,
+            "lr": report.lr,
+            "rows_per_s": rows_per_s,
+            **{name if name == "loss" else f"loss_{name}": value for name, value in report.losses.items()},
+        }
+        known = {name: value for name, value in fields.items() if value is not None}
+        self._registry.add_metrics(self._seat.role, known)
+        self._gauges.set(known)
+
+    def _counters(self, state: str, report: Report) -> TrainerCounters:
+        return TrainerCounters(
+            cursor=self._trainer.cursor,
+            rows=self._trainer.rows_read,
+            state=state,
+            address_digest=self._trainer.digest.addresses,
+            bits_digest=self._trainer.digest.bits,
+            steps=report.steps,
+            fvu=report.fvu,
+            l0=report.l0,
+            dead_fraction=report.dead_fraction,
+            rows_per_s=self._rate.per_s(self._trainer.rows_read),
+        )
+
+    def _finish(self) -> TrainerEnd:
+        if self._trainer.rows_read == 0:
+            raise JobFailed("corpus.source: the stream has ended and not one row came out of the corpus")
+        self._trainer.finish()
+        folder = self._seat.run_folder / "saes" / self._config.name
+        self._trainer.save_sae(folder, self._facts())
+        self._publish("finished", patiently)
+        log.info("trainer=%s finished tokens=%d", self._config.name, self._trainer.rows_read)
+        return TrainerEnd(self._config.name, False, folder)
+
+    def _facts(self) -> SaeFacts:
+        job, trainer = self._job, self._trainer
+        source = job.corpus.source
+        return SaeFacts(
+            model_name=job.model.name,
+            hookpoint=self._hookpoint,
+            context_tokens=job.corpus.context_tokens,
+            dataset=source if isinstance(source, str) else ", ".join(source),
+            prepend_bos=job.corpus.prepend_bos,
+            exclude_special_tokens=job.corpus.exclude_special_tokens,
+            headrace={
+                "job": job.name,
+                "trainer": self._config.name,
+                "seed": trainer.seed,
+                "tokens": trainer.rows_read,
+                "steps": trainer.steps,
+                "scale": trainer.scale,
+                "address_digest": trainer.digest.addresses,
+                "bits_digest": trainer.digest.bits,
+                "dtype": self._format.dtype,
+                "revision": self._format.revision,
+            },
+        )

@@ -1,0 +1,123 @@
+"""The driver's eyes: keeps its heartbeat, shows progress, and files measurements and events in the run folder."""
+
+import json
+import logging
+import threading
+from dataclasses import asdict
+from pathlib import Path
+from typing import Protocol
+
+from cluster.metrics_store import MetricsStore
+from shared.embedded_redis import EmbeddedRedis
+from shared.errors import HeadraceError, RegistryUnreachable, StaleToken
+from shared.files import write_atomically
+from shared.ledger import ledger
+from shared.registry import Registry
+from shared.registry_facts import Event
+from shared.registry_snapshot import Snapshot
+
+log = logging.getLogger(__name__)
+HEARTBEAT_S = 3.0
+FLUSH_LOOKS = 30
+"""Looks, of a second each, between two files of metrics."""
+
+
+class Display(Protocol):
+    """Whoever shows a job's progress."""
+
+    def update(self, snapshot: Snapshot) -> None: ...
+
+    def event(self, event: Event) -> None: ...
+
+
+class Watcher:
+    """One job's, for as long as its driver lives."""
+
+    def __init__(
+        self, registry: Registry, token: int, run_folder: Path, display: Display, embedded: EmbeddedRedis | None
+    ) -> None:
+        self._registry, self._token, self._run_folder = registry, token, run_folder
+        self._display, self._embedded = display, embedded
+        self._store = MetricsStore(run_folder)
+        self._events: list[Event] = []
+        self._last_event = self._last_metric = "-"
+        self._pass_over_what_was()
+        self._looks = 0
+        self.stop_wanted = threading.Event()
+        """Set by a signal: save and stop."""
+        self._ending = threading.Event()
+        self._thread = threading.Thread(target=self._beat, name="driver-heartbeat", daemon=True)
+        self._thread.start()
+
+    def event(self, kind: str, message: str) -> None:
+        """Notes something that happened; it is shown at the next look."""
+        try:
+            self._registry.add_event(kind, message)
+        except RegistryUnreachable:
+            log.warning("event=%s message=%s", kind, message)
+
+    def look(self) -> Snapshot | None:
+        """Reads the registry and shows what it says; None while it does not answer."""
+        try:
+            snapshot = self._registry.snapshot()
+            self._collect()
+        except RegistryUnreachable as error:
+            log.warning("registry=unreachable reason=%s", error)
+            return None
+        self._display.update(snapshot)
+        self._looks += 1
+        if self._looks % FLUSH_LOOKS == 0:
+            self._store.flush()
+        return snapshot
+
+    def close(self) -> None:
+        """Files what is left, and ends the heartbeat."""
+        self._ending.set()
+        self._thread.join(10.0)
+        try:
+            self._collect()
+            facts = ledger(self._registry.snapshot())
+            balance = {**asdict(facts), "imbalances": facts.imbalances()}
+            write_atomically(self._run_folder / "ledger.json", json.dumps(balance, indent=2).encode())
+        except HeadraceError as error:
+            log.warning("ledger=unwritten reason=%s", error)
+        events = [asdict(event) for event in self._events]
+        write_atomically(self._run_folder / "events.json", json.dumps(events, indent=2).encode())
+        self._store.flush()
+
+    def _pass_over_what_was(self) -> None:
+        """Of runs before this one: events are kept and not shown again, measurements lie in their files already."""
+        while events := self._registry.events(self._last_event):
+            self._events += events
+            self._last_event = events[-1].id
+        while measurements := self._registry.metrics(self._last_metric):
+            self._last_metric = measurements[-1].id
+
+    def _collect(self) -> None:
+        while events := self._registry.events(self._last_event):
+            for event in events:
+                self._display.event(event)
+            self._events += events
+            self._last_event = events[-1].id
+        while measurements := self._registry.metrics(self._last_metric):
+            self._store.add(measurements)
+            self._last_metric = measurements[-1].id
+
+    def _beat(self) -> None:
+        while not self._ending.wait(HEARTBEAT_S):
+            try:
+                self._registry.heartbeat_driver(self._token)
+            except RegistryUnreachable:
+                self._revive()
+            except StaleToken:
+                log.error("driver=fenced: another driver has taken this job over")
+                self.stop_wanted.set()
+                return
+
+    def _revive(self) -> None:
+        """An embedded server that died is started again; its append-only file has all."""
+        if self._embedded is not None:
+            try:
+                self._embedded.connect().close()
+            except HeadraceError as error:
+                log.warning("registry=dead reason=%s", error)

@@ -1,0 +1,1 @@
+"""What both sides of the stream speak: job file, row tables, lane, registry, errors."""

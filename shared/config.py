@@ -1,0 +1,260 @@
+"""The job file's model: every key, its default and its unit. Frozen; imports no torch, ray or transformers.
+
+What the job file says, together with the corpus, fixes the stream and every trainer's weights; nothing here is
+read from the machine. `shared.job_file` reads YAML into these classes and words the errors.
+"""
+
+import os
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+from shared.quantity import parse_bytes
+
+
+def _no_truth(value: object) -> object:
+    """True is not 1: `k: yes` is a slip."""
+    if isinstance(value, bool):
+        raise ValueError("must be a number")
+    return value
+
+
+def _whole_above_one(count: float) -> float:
+    if count > 1 and count != int(count):
+        raise ValueError("must be a whole number, or a part of one such as 0.5")
+    return count
+
+
+Whole = Annotated[int, BeforeValidator(_no_truth)]
+Number = Annotated[float, BeforeValidator(_no_truth)]
+Text = Annotated[str, Field(min_length=1)]
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
+Seed = Annotated[Whole, Field(ge=0, lt=2**32)]
+Bytes = Annotated[int, BeforeValidator(parse_bytes), Field(ge=0)]
+Fraction = Annotated[Number, Field(ge=0, le=1)]
+Positive = Annotated[Whole, Field(ge=1)]
+PositiveFloat = Annotated[Number, Field(gt=0)]
+AtLeastZero = Annotated[Number, Field(ge=0)]
+Gpus = Annotated[AtLeastZero, AfterValidator(_whole_above_one)]
+
+
+class Section(BaseModel):
+    """A part of the job file: frozen, and an unknown key is an error."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=(), allow_inf_nan=False)
+
+
+class ModelConfig(Section):
+    name: Text
+    """A Hugging Face id or a folder."""
+    hookpoints: Annotated[tuple[Text, ...], Field(min_length=1)]
+    """Module names: the module's output; `NAME:in` for its input."""
+    dtype: Literal["auto", "float32", "float16", "bfloat16"] = "auto"
+    """Of the model's weights and of the stream's rows; auto: bfloat16 on a GPU that has it, else float32."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """auto: cuda when the producer was given a GPU, else cpu."""
+    revision: Text | None = None
+    """A branch, tag or commit on the hub."""
+    tokenizer: Text | None = None
+    """A tokenizer's id or folder, where it is not the model's own."""
+    trust_remote_code: bool = False
+    """Run code that comes with the model. Only for models that you trust as you trust a program."""
+
+    @model_validator(mode="after")
+    def _hookpoints_differ(self) -> "ModelConfig":
+        if len(set(self.hookpoints)) != len(self.hookpoints):
+            raise ValueError("hookpoints must differ from each other")
+        return self
+
+
+class CorpusConfig(Section):
+    source: Text | Annotated[tuple[Text, ...], Field(min_length=1)]
+    """Paths, globs, folders of .parquet .jsonl .txt .arrow; `s3://` or `gs://` URLs, `hf://dataset:split`, `stdlib`."""
+    text_column: Text = "text"
+    """The column or JSON key that holds the text."""
+    tokens_column: Text | None = None
+    """The column that holds token ids, for a corpus that is tokenised already; text_column is then not read."""
+    context_tokens: Annotated[Whole, Field(ge=2)] = 128
+    """Tokens in a context, special tokens included."""
+    unit_contexts: Positive = 256
+    """About how many contexts make a unit, the slice of the corpus that one producer leases at a time."""
+    epochs: Annotated[Whole, Field(ge=1, le=1000)] = 1
+    """How often the corpus may be read before the stream ends; each time in another order."""
+    prepend_bos: bool = True
+    """Begin each context with the tokenizer's BOS token, where it has one and does not add special tokens itself."""
+    exclude_special_tokens: bool = True
+    """Leave the tokenizer's special tokens (BOS, EOS, CLS …) out of the training rows; the model still sees them."""
+    exclude_tokens: tuple[str, ...] = ()
+    """Further tokens, as the vocabulary writes them, to leave out of the training rows."""
+
+
+class ProducersConfig(Section):
+    count: Positive = 1
+    """Producer actors."""
+    gpus: Gpus = 0
+    """GPUs for each producer."""
+    cpus: AtLeastZero = 1
+    """CPUs that Ray reserves for each producer."""
+    threads: Positive = 1
+    """Threads of each producer's torch; part of the job, since it changes rounding."""
+    contexts_per_forward: Positive = 64
+    """Contexts in one forward pass."""
+
+
+class StreamConfig(Section):
+    lanes: Positive = 1
+    """Shuffling buffers; unit u goes to lane u mod lanes."""
+    buffer_rows: Positive = 262_144
+    """Rows that each lane's reservoir mixes."""
+    block_rows: Positive = 8192
+    """Rows in a block, the piece that trainers fetch."""
+    log_bytes: Bytes = 2**30
+    """Bytes of blocks that each lane keeps for trainers that lag; a full log stops the lane."""
+    window_units: Positive | None = None
+    """Units of one lane that may be in work at once; default: two for each producer of the lane, and one."""
+
+    @model_validator(mode="after")
+    def _block_fits(self) -> "StreamConfig":
+        if self.block_rows > self.buffer_rows:
+            raise ValueError(f"block_rows ({self.block_rows}) must be at most buffer_rows ({self.buffer_rows})")
+        return self
+
+
+class TrainerConfig(Section):
+    """What every architecture shares."""
+
+    name: Name
+    hookpoint: str | None = None
+    """One of model.hookpoints; may be left out where there is only one."""
+    num_latents: Positive
+    """Latents in the dictionary."""
+    batch_rows: Positive = 4096
+    """Rows in one optimiser step."""
+    lr_warmup_fraction: Fraction = 0.0
+    """Share of the token budget over which the learning rate rises from 0."""
+    grad_clip: PositiveFloat | None = 1.0
+    """Largest gradient norm over all parameters; null: no clipping."""
+    dead_after_tokens: Positive = 10_000_000
+    """A latent that has not fired for this many tokens counts as dead."""
+    seed: Seed | None = None
+    """Of the initial weights; default: the job's seed."""
+    gpus: Gpus = 0
+    """GPUs for this trainer."""
+    cpus: AtLeastZero = 1
+    """CPUs that Ray reserves for this trainer."""
+    threads: Positive = 1
+    """Threads of this trainer's torch; part of the job, since it changes rounding."""
+
+
+class TopKConfig(TrainerConfig):
+    """TopK with AuxK (Gao et al. 2024, arXiv:2406.04093)."""
+
+    architecture: Literal["topk"]
+    k: Whole
+    """Latents that are active on each row."""
+    lr: PositiveFloat | None = None
+    """Peak learning rate; default 2e-4 / sqrt(num_latents / 2**14), as dictionary_learning has it."""
+    lr_decay_fraction: Fraction = 0.0
+    """Share of the token budget at its end over which the learning rate falls linearly to 0."""
+    auxk: Positive | None = None
+    """Dead latents that the auxiliary loss uses; default: the power of two nearest d_in / 2."""
+    auxk_alpha: AtLeastZero = 1 / 32
+    """Weight of the auxiliary loss."""
+
+    @model_validator(mode="after")
+    def _k_fits(self) -> "TopKConfig":
+        if not 1 <= self.k <= self.num_latents:
+            raise ValueError(f"k must be between 1 and num_latents ({self.num_latents}), got {self.k}")
+        if self.auxk is not None and self.auxk > self.num_latents:
+            raise ValueError(f"auxk must be at most num_latents ({self.num_latents}), got {self.auxk}")
+        return self
+
+
+class ReluL1Config(TrainerConfig):
+    """ReLU with an L1 penalty weighted by decoder norms (Anthropic, April 2024)."""
+
+    architecture: Literal["relu_l1"]
+    l1_coefficient: AtLeastZero = 5.0
+    """λ, for activations scaled to a mean norm of sqrt(d_in)."""
+    l1_warmup_fraction: Fraction = 0.05
+    """Share of the token budget over which λ rises from 0."""
+    lr: PositiveFloat = 5e-5
+    """Peak learning rate."""
+    lr_decay_fraction: Fraction = 0.2
+    """Share of the token budget at its end over which the learning rate falls linearly to 0."""
+    decoder_init_norm: PositiveFloat = 0.1
+    """Norm of every decoder direction at the start."""
+
+
+AnyTrainer = Annotated[TopKConfig | ReluL1Config, Field(discriminator="architecture")]
+
+
+class CheckpointConfig(Section):
+    every_blocks: Positive = 100
+    """Blocks between two barriers."""
+    keep: Positive = 2
+    """Complete checkpoints that stay on disk."""
+
+
+class Job(Section):
+    """One job file, whole and checked."""
+
+    name: Name
+    seed: Seed = 0
+    """Fixes the order of the stream and the trainers' initial weights."""
+    model: ModelConfig
+    corpus: CorpusConfig
+    producers: ProducersConfig = ProducersConfig()
+    stream: StreamConfig = StreamConfig()
+    trainers: Annotated[tuple[AnyTrainer, ...], Field(min_length=1)]
+    tokens: Positive
+    """Rows that every trainer reads."""
+    checkpoint: CheckpointConfig = CheckpointConfig()
+    output: Text
+    """The run folder; default runs/<name>."""
+    registry: Annotated[str, Field(pattern=r"^(embedded|(redis|rediss|unix)://.+)$")] = "embedded"
+    """embedded, or the URL of a Redis server."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _default_output(cls, values: object) -> object:
+        if not isinstance(values, dict):
+            return values
+        output = values.get("output")
+        if output is None and "name" in values:
+            return {**values, "output": f"runs/{values['name']}"}
+        return {**values, "output": os.path.expanduser(output)} if isinstance(output, str) else values
+
+    @model_validator(mode="after")
+    def _parts_fit(self) -> "Job":
+        names = [trainer.name for trainer in self.trainers]
+        for index, trainer in enumerate(self.trainers):
+            if trainer.name in names[:index]:
+                raise ValueError(
+                    f"trainers[{index}].name {trainer.name!r} is taken; "
+                    "put what varies into it, such as topk-{num_latents}-k{k}"
+                )
+            if trainer.hookpoint is None and len(self.model.hookpoints) > 1:
+                raise ValueError(f"trainers[{index}].hookpoint must say which of model.hookpoints it trains on")
+            if trainer.hookpoint is not None and trainer.hookpoint not in self.model.hookpoints:
+                raise ValueError(
+                    f"trainers[{index}].hookpoint must be one of model.hookpoints "
+                    f"({', '.join(self.model.hookpoints)}), got {trainer.hookpoint!r}"
+                )
+        if "://" in self.output:
+            raise ValueError(f"output must be a folder of this machine's file system, got {self.output!r}")
+        return self
+
+    def hookpoint_of(self, trainer: TrainerConfig) -> str:
+        """The hookpoint that `trainer` reads."""
+        return trainer.hookpoint or self.model.hookpoints[0]
+
+    @property
+    def window_units(self) -> int:
+        """Units of one lane that may be in work at once."""
+        return self.stream.window_units or -(-2 * self.producers.count // self.stream.lanes) + 1
+
+    @property
+    def num_blocks(self) -> int:
+        """Blocks in a stream that the corpus does not end early."""
+        return -(-self.tokens // self.stream.block_rows)

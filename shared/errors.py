@@ -1,0 +1,44 @@
+"""Every exception of Headrace, one sentence each; all survive the way between processes.
+
+`UserError` is for what the user wrote (exit code 2), `JobFailed` for a job that broke while it ran (exit code 1).
+Each takes only its message, so that pickling needs no `__reduce__` of its own.
+"""
+
+
+class HeadraceError(Exception):
+    """The root of all of them; its text is one sentence for a person."""
+
+    exit_code = 1
+    """Of the command that it ends."""
+
+
+class UserError(HeadraceError, ValueError):
+    """What the user wrote cannot be done: `trainers[0].k must be between 1 and num_latents (512), got 0`."""
+
+    exit_code = 2
+
+
+class JobFailed(HeadraceError):
+    """The job broke while it ran: `unit 17: 3 activations at transformer.h.3 are not finite`."""
+
+
+class SchemaError(HeadraceError, ValueError):
+    """An Arrow table that is not what was agreed: `row table has format version 2, this Headrace reads 1`."""
+
+
+class StaleToken(HeadraceError):
+    """A process acts for a role that has been given to a newer one: `lane-0 token 3 is stale, 4 is in force`."""
+
+
+class RegistryError(HeadraceError):
+    """The registry refuses a transition: `job demo cannot go from finished to running`."""
+
+
+class RegistryUnreachable(HeadraceError):
+    """Redis does not answer: `the registry at redis://host:6379 does not answer`."""
+
+    exit_code = 2
+
+
+class CheckpointError(HeadraceError):
+    """A checkpoint cannot be used: `checkpoints/40/trainer-topk-512: weights.safetensors is damaged`."""

@@ -1,0 +1,77 @@
+"""Files and folders that are either whole or not there: a temporary sibling, fsync, rename.
+
+A reader never sees half of one, and after a crash there is at most a leftover named `.<name>.<random>.tmp`.
+"""
+
+import os
+import shutil
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Writes `data` to `path`, durable when this returns; an older file of that name stays whole until then."""
+    temporary = _sibling(path)
+    try:
+        with temporary.open("xb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    sync(path.parent)
+
+
+@contextmanager
+def replace_folder(folder: Path) -> Iterator[Path]:
+    """Gives an empty folder to write into; when the block ends without an error it becomes `folder`, durably.
+
+    An older `folder` is moved aside just before and deleted after; between the two renames there is none.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    temporary = _sibling(folder)
+    temporary.mkdir()
+    try:
+        yield temporary
+        _sync_tree(temporary)
+        _swap(temporary, folder)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+
+
+def sync(path: Path) -> None:
+    """Waits until the file or the folder's entries are on disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _swap(temporary: Path, folder: Path) -> None:
+    older = _sibling(folder)
+    if folder.exists():
+        folder.rename(older)
+    try:
+        temporary.rename(folder)
+    except OSError:
+        if older.exists():
+            older.rename(folder)
+        raise
+    sync(folder.parent)
+    shutil.rmtree(older, ignore_errors=True)
+
+
+def _sync_tree(folder: Path) -> None:
+    for path in folder.rglob("*"):
+        sync(path)
+    sync(folder)
+
+
+def _sibling(path: Path) -> Path:
+    return path.with_name(f".{path.name}.{uuid.uuid4().hex[:12]}.tmp")

@@ -1,0 +1,134 @@
+"""What is wrong with a job file, as one sentence: the key as it is written, what would be right, the value."""
+
+import difflib
+from typing import Any
+
+from pydantic import ValidationError
+
+from shared import config
+
+WANTED = {
+    "int_type": "a whole number",
+    "int_parsing": "a whole number",
+    "int_parsing_size": "a whole number",
+    "int_from_float": "a whole number",
+    "float_type": "a number",
+    "float_parsing": "a number",
+    "finite_number": "a finite number",
+    "string_type": "text",
+    "bool_type": "true or false",
+    "bool_parsing": "true or false",
+    "tuple_type": "a list",
+    "list_type": "a list",
+    "model_type": "a section with keys of its own",
+    "model_attributes_type": "a section with keys of its own",
+    "greater_than_equal": "at least {ge}",
+    "greater_than": "above {gt}",
+    "less_than_equal": "at most {le}",
+    "less_than": "below {lt}",
+}
+"""Kinds of pydantic's errors -> what completes `KEY must be …`."""
+SHOWN_CHARACTERS = 60
+
+
+def refusal(error: ValidationError) -> str:
+    """The sentence for the first of the errors; a key that is not known comes before one that is missing for it."""
+    found = error.errors(include_url=False, include_context=True)
+    first = min(found, key=lambda one: one["type"] != "extra_forbidden")
+    return _sentence(first["type"], first["loc"], first["msg"], first.get("input"), first.get("ctx", {}))
+
+
+def nearest(word: str, known: list[str]) -> str | None:
+    """The one of `known` that `word` may be a slip of the pen for."""
+    return next(iter(difflib.get_close_matches(word, known, n=1)), None)
+
+
+def shown(value: object) -> str:
+    """A value from YAML, as errors show it."""
+    text = "nothing" if value is None else repr(value)
+    return text if len(text) <= SHOWN_CHARACTERS else text[: SHOWN_CHARACTERS - 1] + "…"
+
+
+def _sentence(kind: str, loc: tuple[int | str, ...], message: str, value: object, context: dict[str, Any]) -> str:
+    key = _key(loc)
+    if loc[:2] == ("corpus", "source"):
+        return f"corpus.source must be a path or a list of paths, got {shown(value)}"
+    if kind == "extra_forbidden":
+        return _unknown_key(loc)
+    if kind == "missing":
+        return f"{key} is missing"
+    if kind == "value_error":
+        return _own_message(key, message.removeprefix("Value error, "), value)
+    if kind in ("union_tag_invalid", "union_tag_not_found"):
+        return _architecture(key, _words(context.get("expected_tags", "'topk', 'relu_l1'")), value)
+    if kind in ("too_short", "string_too_short"):
+        return f"{key} must not be empty"
+    wanted = _wanted(kind, key, context) or message
+    return f"{key or 'the job file'} must be {wanted}, got {shown(value)}{_hint(kind, value)}"
+
+
+def _wanted(kind: str, key: str, context: dict[str, Any]) -> str | None:
+    if kind == "literal_error":
+        return _words(context["expected"])
+    if kind == "string_pattern_mismatch" and key == "registry":
+        return "embedded, or a redis://, rediss:// or unix:// URL"
+    if kind == "string_pattern_mismatch":
+        return "at most 64 letters, digits, dots, dashes and underscores, beginning with a letter or digit"
+    return WANTED[kind].format(**context) if kind in WANTED else None
+
+
+def _hint(kind: str, value: object) -> str:
+    if kind == "string_type" and value is not None and not isinstance(value, (dict, list)):
+        return "; put it in quotes"
+    if kind == "int_parsing" and isinstance(value, str) and value.strip()[:1].isdigit() and "e" in value.lower():
+        return "; write all its digits, such as 1_000_000"
+    return ""
+
+
+def _unknown_key(loc: tuple[int | str, ...]) -> str:
+    known = _known_keys(loc)
+    near = nearest(str(loc[-1]), known)
+    return f"unknown key {_key(loc)}; " + (f"did you mean {near}?" if near else f"known are {', '.join(known)}")
+
+
+def _own_message(key: str, message: str, value: object) -> str:
+    """A message of a validator of ours: `must be …` from a key's, `key must be …` from a section's."""
+    if message.startswith("must "):
+        return f"{key} {message}, got {shown(value)}"
+    return f"{key}.{message}" if key else message
+
+
+def _architecture(key: str, known: str, value: object) -> str:
+    if not isinstance(value, dict):
+        return f"{key} must be a section with keys of its own, got {shown(value)}"
+    if "architecture" not in value:
+        return f"{key}.architecture is missing; it must be {known}"
+    return f"{key}.architecture must be {known}, got {shown(value['architecture'])}"
+
+
+def _words(quoted: str) -> str:
+    """`'a', 'b' or 'c'` as `a, b or c`, `'a', 'b'` as `a or b`."""
+    words = quoted.replace("'", "").replace(" or ", ", ").split(", ")
+    return " or ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
+
+
+def _key(loc: tuple[int | str, ...]) -> str:
+    """`("trainers", 0, "topk", "k")` as `trainers[0].k`; pydantic's tag of the union is not part of the file."""
+    parts = [part for place, part in enumerate(loc) if not (place == 2 and loc[0] == "trainers")]
+    text = ""
+    for place, part in enumerate(parts):
+        text += f"[{part}]" if isinstance(part, int) and place else (f".{part}" if text else str(part))
+    return text
+
+
+def _known_keys(loc: tuple[int | str, ...]) -> list[str]:
+    """The keys that the section of `loc` knows."""
+    if len(loc) == 1:
+        return list(config.Job.model_fields)
+    if loc[0] == "trainers":
+        section = config.TopKConfig if loc[2] == "topk" else config.ReluL1Config
+        return list(section.model_fields)
+    annotation = config.Job.model_fields[str(loc[0])].annotation
+    if isinstance(annotation, type) and issubclass(annotation, config.Section):
+        return list(annotation.model_fields)
+    return []

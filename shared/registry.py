@@ -1,0 +1,60 @@
+"""The registry: the one truth about a job, in Redis. Every transition is one Lua script on the server's clock.
+
+What must stay true: a unit has at most one valid lease; a role has at most one holder; whoever comes late is refused by
+token; the rows balance at every moment (`shared.ledger`). Redis with an append-only file synced each second loses at
+most that second when it crashes: work is then repeated, never corrupted. A lease, a renewal and a finish take 0.4 ms
+together on a unix socket, so that one server carries thousands of units a second.
+"""
+
+import json
+from typing import Any, cast
+
+import redis
+
+from shared.errors import RegistryError, UserError
+from shared.job_state import JobState
+from shared.registry_connection import registry_errors
+from shared.registry_facts import JobSummary
+from shared.registry_jobs import JobCalls
+from shared.registry_keys import JOBS, SCHEMA, key
+from shared.registry_progress import ProgressCalls
+from shared.registry_snapshot import Snapshot, age_ms, parse_snapshot
+from shared.registry_units import UnitCalls
+
+
+class Registry(JobCalls, UnitCalls, ProgressCalls):
+    """One job in the registry that `client` is connected to. Threads may share it."""
+
+    def snapshot(self) -> Snapshot:
+        """Everything about the job at one moment. Raises UserError when there is no such job."""
+        word, *facts = self._call("snapshot")
+        if word == "unknown":
+            raise UserError(f"there is no job named {self.job} in this registry")
+        return parse_snapshot(self.job, facts)
+
+
+SUMMARY_FIELDS = ("state", "message", "output", "created_ms", "driver_ms")
+
+
+def list_jobs(client: redis.Redis) -> list[JobSummary]:
+    """All jobs that the registry knows, oldest first."""
+    with registry_errors(client):
+        names: Any = client.zrange(JOBS, 0, -1)
+        seconds, micros = client.time()
+        found = [_job_fields(client, name) for name in names]
+    now = seconds * 1000 + micros // 1000
+    return [_summary(name, now, *fields) for name, fields in zip(names, found, strict=True) if fields[0][0]]
+
+
+def _job_fields(client: redis.Redis, name: str) -> tuple[list[str], list[str]]:
+    schema, *fields = cast(list[Any], client.hmget(key(name, "job"), ["schema", *SUMMARY_FIELDS]))
+    if schema not in (None, str(SCHEMA)):
+        raise RegistryError(f"job {name} has registry schema {schema}, this Headrace knows {SCHEMA}")
+    trainers: Any = client.hvals(key(name, "trainers"))
+    return fields, trainers
+
+
+def _summary(name: str, now: int, fields: list[str], trainers: list[str]) -> JobSummary:
+    state, message, output, created_ms, driver_ms = fields
+    tokens = min((json.loads(record)["rows"] for record in trainers), default=0)
+    return JobSummary(name, JobState(state), message, output, int(created_ms), age_ms(now, driver_ms), tokens)

@@ -1,0 +1,40 @@
+"""From a job file's `registry` key to a registry: an embedded server under the runs folder, or the URL of another."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import redis
+
+from shared.embedded_redis import EmbeddedRedis
+from shared.registry_connection import RegistryAddress, check_server
+
+EMBEDDED = "embedded"
+
+
+def registry_address(registry: str, output: str | Path) -> RegistryAddress:
+    """Where the registry of a job with this `registry` and `output` is; starts and connects to nothing."""
+    return runs_address(registry, Path(output).parent)
+
+
+def runs_address(registry: str, runs_folder: str | Path) -> RegistryAddress:
+    """As `registry_address`, for a runs folder."""
+    return EmbeddedRedis(Path(runs_folder)).address() if registry == EMBEDDED else RegistryAddress(registry)
+
+
+@contextmanager
+def open_registry(registry: str, runs_folder: str | Path) -> Iterator[redis.Redis]:
+    """A client of the registry; an embedded server runs meanwhile, and longer if others need it.
+
+    Raises:
+        UserError: a server older than 6.2, or one that refuses the password.
+        RegistryUnreachable: it does not answer.
+    """
+    if registry == EMBEDDED:
+        with EmbeddedRedis(Path(runs_folder)) as client:
+            yield client
+        return
+    address = RegistryAddress(registry)
+    check_server(address)
+    with address.connect() as client:
+        yield client

@@ -1,0 +1,69 @@
+"""One order and the same weights, bit by bit, however many producers and trainers there are and whichever dies."""
+
+from pathlib import Path
+
+import pytest
+
+from cluster.controller import Outcome
+from tests.integration.scenario import TRAINERS, Seen, kill, make_job, run, weights, when_block
+
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("own_ray")]
+
+
+@pytest.fixture(scope="module")
+def undisturbed(
+    tmp_path_factory: pytest.TempPathFactory, own_ray: None, gpt2_folder: str, corpus_folder: str
+) -> tuple[Seen, dict[str, bytes]]:
+    """One producer, four trainers, nothing happens."""
+    job = make_job(tmp_path_factory.mktemp("undisturbed"), gpt2_folder, corpus_folder)
+    return run(job), weights(job)
+
+
+def check(seen: Seen, found: dict[str, bytes], undisturbed: tuple[Seen, dict[str, bytes]]) -> None:
+    expected, expected_weights = undisturbed
+    assert seen.outcome is Outcome.FINISHED
+    assert seen.digests == expected.digests and len(seen.digests) == 1
+    assert found == {name: expected_weights[name] for name in found}
+    assert seen.imbalances == [] and seen.num_looks > 5
+
+
+def test_all_trainers_read_the_same_rows_once(undisturbed: tuple[Seen, dict[str, bytes]]) -> None:
+    seen, found = undisturbed
+    check(seen, found, undisturbed)
+    assert len(found) == 4
+    assert {one.rows for one in seen.snapshot.trainers.values()} == {40_000}
+    assert seen.snapshot.lanes[0].counters.emitted == 40_000
+
+
+@pytest.mark.parametrize("count", [2, 3])
+def test_more_producers_change_nothing(
+    tmp_path: Path, gpt2_folder: str, corpus_folder: str, count: int, undisturbed: tuple[Seen, dict[str, bytes]]
+) -> None:
+    job = make_job(tmp_path, gpt2_folder, corpus_folder, producers__count=count)
+    check(run(job), weights(job), undisturbed)
+
+
+def test_a_producer_that_is_killed_changes_nothing(
+    tmp_path: Path, gpt2_folder: str, corpus_folder: str, undisturbed: tuple[Seen, dict[str, bytes]]
+) -> None:
+    job = make_job(tmp_path, gpt2_folder, corpus_folder, producers__count=2)
+    seen = run(job, meanwhile=when_block(5, kill("producer-0")))
+    check(seen, weights(job), undisturbed)
+    assert any(message.startswith("producer-0 died") for message in seen.events)
+
+
+def test_one_trainer_alone_gets_the_weights_that_it_gets_among_four(
+    tmp_path: Path, gpt2_folder: str, corpus_folder: str, undisturbed: tuple[Seen, dict[str, bytes]]
+) -> None:
+    job = make_job(tmp_path, gpt2_folder, corpus_folder, trainers=TRAINERS[1:2])
+    check(run(job), weights(job), undisturbed)
+
+
+@pytest.mark.parametrize("role", ["trainer-relu", "lane-0"])
+def test_a_trainer_or_lane_that_is_killed_changes_nothing(
+    tmp_path: Path, gpt2_folder: str, corpus_folder: str, role: str, undisturbed: tuple[Seen, dict[str, bytes]]
+) -> None:
+    job = make_job(tmp_path, gpt2_folder, corpus_folder)
+    seen = run(job, meanwhile=when_block(13, kill(role)))
+    check(seen, weights(job), undisturbed)
+    assert any(" died " in message for message in seen.events)

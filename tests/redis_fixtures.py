@@ -1,0 +1,94 @@
+"""Real Redis servers for tests: an embedded one, and one with a password on a loopback port as a user may have it."""
+
+import secrets
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import redis
+
+from shared.embedded_redis import EmbeddedRedis
+from shared.registry import Registry
+from shared.registry_connection import RegistryAddress
+from shared.registry_facts import StreamPoint
+
+
+@pytest.fixture(scope="session")
+def embedded_address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RegistryAddress]:
+    embedded = EmbeddedRedis(tmp_path_factory.mktemp("runs"))
+    embedded.connect().close()
+    yield embedded.address()
+    embedded.stop()
+
+
+@pytest.fixture(scope="session")
+def external_address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RegistryAddress]:
+    binary = shutil.which("redis-server")
+    if binary is None:
+        pytest.skip("there is no redis-server on PATH to stand for a user's own")
+    port, password = _free_port(), secrets.token_hex(16)
+    server = _launch(binary, tmp_path_factory.mktemp("external"), port, password)
+    address = RegistryAddress(f"redis://:{password}@127.0.0.1:{port}/0")
+    _await_answer(address)
+    yield address
+    server.terminate()
+    server.wait(10)
+
+
+@pytest.fixture(params=["embedded", "external"])
+def address(request: pytest.FixtureRequest) -> RegistryAddress:
+    """A registry's address, once of either kind."""
+    found: RegistryAddress = request.getfixturevalue(f"{request.param}_address")
+    return found
+
+
+@pytest.fixture
+def client(address: RegistryAddress) -> Iterator[redis.Redis]:
+    with address.connect() as client:
+        yield client
+
+
+@pytest.fixture
+def registry(client: redis.Redis) -> Registry:
+    """A registry for a job that no other test knows, which nobody has claimed."""
+    return Registry(client, f"job-{secrets.token_hex(6)}")
+
+
+@pytest.fixture
+def driver(registry: Registry) -> int:
+    """The token of the driver of a stream of 20 units, two lanes with a window of 3, two trainers."""
+    token = registry.claim_job("name: demo", "runs/demo", resume=False)
+    registry.begin_stream(token, StreamPoint.fresh(20, 3, 100, 2, ["a", "b"]))
+    return token
+
+
+def _free_port() -> int:
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        port: int = one.getsockname()[1]
+        return port
+
+
+def _launch(binary: str, folder: Path, port: int, password: str) -> subprocess.Popen[bytes]:
+    """The configuration goes through stdin, so that no process list shows the password."""
+    server = subprocess.Popen([binary, "-"], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, cwd=folder)
+    assert server.stdin is not None
+    server.stdin.write(f'bind 127.0.0.1\nport {port}\nrequirepass {password}\nsave ""\n'.encode())
+    server.stdin.close()
+    return server
+
+
+def _await_answer(address: RegistryAddress) -> None:
+    deadline = time.monotonic() + 10
+    while True:
+        try:
+            with address.connect() as client:
+                client.ping()
+                return
+        except redis.ConnectionError:
+            assert time.monotonic() < deadline, "redis-server did not start"
+            time.sleep(0.05)

@@ -1,0 +1,144 @@
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cluster import checkpoints
+from shared.digest import file_digest
+from shared.errors import CheckpointError
+from shared.registry_facts import LaneCounters, TrainerCounters
+
+FACTS = {"job": "one", "fingerprint": "f", "num_units": 9, "dead_units": [4], "scales": {"h.0": 0.5}}
+
+
+def save_part(run: Path, block: int, role: str, counters: dict[str, Any]) -> None:
+    folder = run / "checkpoints" / str(block) / role
+    folder.mkdir(parents=True)
+    (folder / "rows.arrow").write_bytes(f"{role} at {block}".encode())
+    digests = {"rows.arrow": file_digest(folder / "rows.arrow")}
+    (folder / "part.json").write_text(json.dumps({"counters": counters, "digests": digests}))
+
+
+def save_parts(run: Path, block: int) -> None:
+    save_part(run, block, "lane-0", {"next_block": block, "emitted": 10 * block})
+    save_part(run, block, "trainer-a", {"cursor": block, "rows": 10 * block})
+
+
+def seal(run: Path, block: int) -> checkpoints.Checkpoint:
+    save_parts(run, block)
+    return checkpoints.seal(run, block, ["lane-0"], ["trainer-a"], FACTS)
+
+
+def blocks(run: Path) -> list[int]:
+    return sorted(int(folder.name) for folder in (run / "checkpoints").iterdir())
+
+
+def damage(run: Path, block: int) -> None:
+    (run / "checkpoints" / str(block) / "lane-0" / "rows.arrow").write_bytes(b"other bytes")
+
+
+def test_sealed_checkpoint_reads_back(tmp_path: Path) -> None:
+    sealed = seal(tmp_path, 20)
+    assert checkpoints.newest(tmp_path) == sealed
+    assert (sealed.block, sealed.num_units, sealed.dead_units, sealed.scales) == (20, 9, (4,), {"h.0": 0.5})
+    assert sealed.lanes == (LaneCounters(next_block=20, emitted=200),)
+    assert sealed.trainers == {"a": TrainerCounters(cursor=20, rows=200)}
+    assert sealed.part("lane-0") == tmp_path / "checkpoints" / "20" / "lane-0"
+
+
+def test_stream_goes_on_from_the_checkpoint(tmp_path: Path) -> None:
+    point = seal(tmp_path, 20).point(window_units=3, block_rows=64)
+    assert (point.checkpoint, point.window_units, point.block_rows, point.num_units) == (20, 3, 64, 9)
+    assert point.trainers["a"].cursor == 20 and point.scales == {"h.0": 0.5}
+
+
+def test_folder_without_a_manifest_is_no_checkpoint(tmp_path: Path) -> None:
+    assert checkpoints.newest(tmp_path) is None
+    seal(tmp_path, 20)
+    save_parts(tmp_path, 40)
+    newest = checkpoints.newest(tmp_path)
+    assert newest is not None and newest.block == 20
+
+
+def test_newest_is_by_number_not_by_name(tmp_path: Path) -> None:
+    for block in (100, 20, 9):
+        seal(tmp_path, block)
+    newest = checkpoints.newest(tmp_path)
+    assert newest is not None and newest.block == 100
+
+
+def test_damaged_checkpoint_gives_way_to_the_one_before(tmp_path: Path) -> None:
+    for block in (20, 40):
+        seal(tmp_path, block)
+    damage(tmp_path, 40)
+    newest = checkpoints.newest(tmp_path)
+    assert newest is not None and newest.block == 20
+
+
+def test_nothing_is_begun_anew_when_every_checkpoint_is_damaged(tmp_path: Path) -> None:
+    for block in (20, 40):
+        seal(tmp_path, block)
+        damage(tmp_path, block)
+    with pytest.raises(CheckpointError, match=r"40/lane-0/rows\.arrow is damaged: its checksum"):
+        checkpoints.newest(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [("{", "is damaged"), ("{}", "is damaged"), ("[]", "is damaged"), ('{"format_version": 2}', "format version 2")],
+)
+def test_damaged_manifest_is_named(tmp_path: Path, text: str, words: str) -> None:
+    folder = seal(tmp_path, 20).folder
+    (folder / "manifest.json").write_text(text)
+    with pytest.raises(CheckpointError, match=words) as caught:
+        checkpoints.read_checkpoint(folder)
+    assert "20/manifest.json" in str(caught.value)
+
+
+def test_lost_file_of_a_lane_is_damage(tmp_path: Path) -> None:
+    folder = seal(tmp_path, 20).folder
+    (folder / "lane-0" / "rows.arrow").unlink()
+    with pytest.raises(CheckpointError, match="is damaged"):
+        checkpoints.read_checkpoint(folder)
+
+
+def test_checkpoint_is_not_sealed_while_a_part_is_missing(tmp_path: Path) -> None:
+    save_part(tmp_path, 20, "lane-0", {})
+    with pytest.raises(CheckpointError, match="trainer-a"):
+        checkpoints.seal(tmp_path, 20, ["lane-0"], ["trainer-a"], FACTS)
+    assert checkpoints.newest(tmp_path) is None
+
+
+def test_one_part_may_be_newer_than_the_newest_checkpoint(tmp_path: Path) -> None:
+    seal(tmp_path, 20)
+    save_part(tmp_path, 40, "trainer-a", {})
+    (tmp_path / "checkpoints" / "60" / "trainer-a").mkdir(parents=True)
+    assert checkpoints.newest_part(tmp_path, "trainer-a") == (40, tmp_path / "checkpoints" / "40" / "trainer-a")
+    assert checkpoints.newest_part(tmp_path, "trainer-b") is None
+
+
+def test_pruning_keeps_the_newest_and_what_is_in_the_making(tmp_path: Path) -> None:
+    for block in (0, 20, 40, 60):
+        seal(tmp_path, block)
+    save_part(tmp_path, 10, "trainer-a", {})
+    save_part(tmp_path, 80, "trainer-a", {})
+    checkpoints.prune(tmp_path, keep=2)
+    assert blocks(tmp_path) == [40, 60, 80] and checkpoints.oldest(tmp_path) == 40
+
+
+def test_pruning_waits_for_enough_complete_checkpoints(tmp_path: Path) -> None:
+    seal(tmp_path, 20)
+    save_parts(tmp_path, 40)
+    checkpoints.prune(tmp_path, keep=2)
+    assert blocks(tmp_path) == [20, 40]
+
+
+def test_what_lies_beyond_the_point_of_return_is_dropped(tmp_path: Path) -> None:
+    for block in (20, 40):
+        seal(tmp_path, block)
+    save_part(tmp_path, 60, "trainer-a", {})
+    checkpoints.drop_after(tmp_path, 20)
+    assert blocks(tmp_path) == [20]
+    checkpoints.drop_after(tmp_path, -1)
+    assert blocks(tmp_path) == []

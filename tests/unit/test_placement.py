@@ -1,0 +1,64 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cluster.placement import Reservation, fit, shortage, wanted
+from shared.errors import UserError
+from shared.job_file import parse_job
+
+SIX = {f"trainer-{index}": Reservation(1.0, 0.0) for index in range(6)}
+
+
+def test_six_actors_start_on_two_cpus() -> None:
+    fitted = fit(SIX, cpus=2.0, gpus=0.0)
+    assert sum(one.cpus for one in fitted.values()) <= 2.0
+    assert all(one.cpus > 0.3 for one in fitted.values())
+
+
+def test_what_fits_stays_as_asked() -> None:
+    assert fit(SIX, cpus=8.0, gpus=0.0) == SIX
+
+
+def test_too_few_gpus_are_refused() -> None:
+    with pytest.raises(UserError, match="asks for 2 GPUs and there are 1"):
+        fit({"a": Reservation(1, 1), "b": Reservation(1, 1)}, cpus=2.0, gpus=1.0)
+
+
+def test_what_others_hold_is_named() -> None:
+    assert shortage(SIX, free_cpus=6.0, free_gpus=0.0) is None
+    waiting = shortage({"a": Reservation(2, 1)}, free_cpus=0.5, free_gpus=0.0)
+    assert waiting is not None and "CPUs (2 wanted, 0.5 free) and GPUs (1 wanted, 0 free)" in waiting
+
+
+def test_job_says_what_each_role_gets() -> None:
+    job = parse_job(
+        "{name: a, model: {name: m, hookpoints: [h]}, corpus: {source: stdlib}, tokens: 10, "
+        "producers: {count: 2, gpus: 1, cpus: 3}, stream: {lanes: 2}, "
+        "trainers: [{name: t, architecture: topk, num_latents: 8, k: 1, gpus: 0.5, cpus: 2}]}"
+    )
+    assert wanted(job) == {
+        "lane-0": Reservation(1, 0),
+        "lane-1": Reservation(1, 0),
+        "producer-0": Reservation(3, 1),
+        "producer-1": Reservation(3, 1),
+        "trainer-t": Reservation(2, 0.5),
+    }
+
+
+def test_parts_of_a_gpu_are_shared() -> None:
+    fit({"a": Reservation(1, 0.5), "b": Reservation(1, 0.5)}, cpus=2.0, gpus=1.0)
+    with pytest.raises(UserError, match=r"asks for 1\.5 GPUs and there are 1: lower producers\.gpus"):
+        fit({"a": Reservation(1, 0.5), "b": Reservation(1, 1)}, cpus=2.0, gpus=1.0)
+
+
+@given(
+    st.lists(st.floats(0, 9, allow_subnormal=False), min_size=1, max_size=9),
+    st.floats(0.5, 64),
+)
+def test_reservations_are_such_as_ray_takes_and_fit(asked: list[float], cpus: float) -> None:
+    fitted = fit({str(index): Reservation(one, 0) for index, one in enumerate(asked)}, cpus, 0)
+    assert sum(one.cpus for one in fitted.values()) <= cpus * (1 + 1e-9)
+    for index, one in enumerate(asked):
+        given_cpus = fitted[str(index)].cpus
+        assert 0 <= given_cpus <= one
+        assert given_cpus < 1 or given_cpus == int(given_cpus), "Ray takes no fractions above one"

@@ -1,0 +1,269 @@
+"""Jobs, roles, checkpoints and logs on a real Redis."""
+
+import math
+import threading
+
+import numpy as np
+import pytest
+import redis
+
+from shared.errors import RegistryError, StaleToken, UserError
+from shared.job_state import TRANSITIONS, JobState
+from shared.registry import Registry, list_jobs
+from shared.registry_facts import LaneCounters, StreamPoint, TrainerCounters
+from shared.registry_keys import key
+
+
+def driver_dies(client: redis.Redis, registry: Registry) -> None:
+    """As if its last heartbeat was long ago."""
+    client.hset(key(registry.job, "job"), "driver_ms", "1")
+
+
+def test_second_driver_is_refused_while_the_first_lives(registry: Registry, driver: int) -> None:
+    for resume in (False, True):
+        with pytest.raises(
+            UserError, match=r"already running; choose another name or stop it with: headrace stop job-"
+        ):
+            registry.claim_job("", "elsewhere", resume)
+
+
+def test_driver_that_was_replaced_is_refused(client: redis.Redis, registry: Registry, driver: int) -> None:
+    driver_dies(client, registry)
+    assert registry.claim_job("", "runs/demo", resume=True) > driver
+    with pytest.raises(StaleToken, match=f"driver token {driver} is stale"):
+        registry.heartbeat_driver(driver)
+    with pytest.raises(StaleToken):
+        registry.set_state(driver, JobState.RUNNING)
+    with pytest.raises(StaleToken):
+        registry.begin_stream(driver, StreamPoint.fresh(1, 1, 1, 1, []))
+
+
+def test_job_that_was_interrupted_must_be_resumed(client: redis.Redis, registry: Registry, driver: int) -> None:
+    driver_dies(client, registry)
+    with pytest.raises(
+        UserError, match=r"has begun before \(it is starting\) in runs/demo; go on with: headrace resume"
+    ):
+        registry.claim_job("", "runs/demo", resume=False)
+
+
+def test_same_name_in_another_output_begins_anew(client: redis.Redis, registry: Registry, driver: int) -> None:
+    registry.set_state(driver, JobState.RUNNING)
+    registry.set_state(driver, JobState.FINISHED)
+    token = registry.claim_job("name: other", "runs/other", resume=False)
+    facts = registry.snapshot().job
+    assert (facts.output, facts.num_units, facts.message, token > driver) == ("runs/other", 0, "", True)
+    assert registry.job_yaml() == "name: other"
+
+
+def test_name_of_an_unfinished_run_elsewhere_is_taken_but_its_folder_may_be_resumed_anywhere(
+    client: redis.Redis, registry: Registry, driver: int
+) -> None:
+    registry.set_state(driver, JobState.FAILED, "no space")
+    with pytest.raises(UserError, match="is failed in runs/demo; go on with: headrace resume runs/demo"):
+        registry.claim_job("name: other", "runs/other", resume=False)
+    assert registry.claim_job("name: other", "runs/copied", resume=True) > driver
+
+
+def test_job_that_failed_before_its_stream_began_may_be_run_again(registry: Registry) -> None:
+    registry.set_state(registry.claim_job("", "runs/demo", resume=False), JobState.FAILED)
+    assert registry.claim_job("", "runs/demo", resume=False)
+
+
+def test_finished_job_cannot_be_resumed(registry: Registry, driver: int) -> None:
+    registry.set_state(driver, JobState.RUNNING)
+    registry.set_state(driver, JobState.FINISHED)
+    with pytest.raises(UserError, match="is finished; there is nothing to resume"):
+        registry.claim_job("", "runs/demo", resume=True)
+    with pytest.raises(UserError, match="is finished in runs/demo; choose another name or output"):
+        registry.claim_job("", "runs/demo", resume=False)
+
+
+def test_job_that_the_registry_has_lost_is_resumed(registry: Registry) -> None:
+    token = registry.claim_job("", "runs/demo", resume=True)
+    lanes = (LaneCounters(head=3, pushed=250, resident=50, emitted=200, next_block=2),)
+    trainers = {"a": TrainerCounters(cursor=2, rows=200)}
+    registry.begin_stream(token, StreamPoint(9, 3, 100, lanes, trainers, {"h": 0.1}, checkpoint=2))
+    found = registry.snapshot()
+    assert (found.checkpoints, found.job.checkpoint, found.scales) == ((2,), 2, {"h": 0.1})
+    assert (found.lanes[0].counters, found.trainers) == (lanes[0], trainers)
+
+
+def test_repeated_claim_gets_the_same_token(registry: Registry) -> None:
+    args = ("", "runs/demo", 0, 15_000, "once")
+    assert registry._call("claim_job", *args) == registry._call("claim_job", *args)
+
+
+@pytest.mark.parametrize("before", JobState)
+def test_states_follow_the_table(client: redis.Redis, registry: Registry, driver: int, before: JobState) -> None:
+    for after in JobState:
+        client.hset(key(registry.job, "job"), "state", before)
+        if after == before or after in TRANSITIONS[before]:
+            registry.set_state(driver, after)
+            assert registry.job_state() == after
+        else:
+            with pytest.raises(RegistryError, match=f"cannot go from {before} to {after}"):
+                registry.set_state(driver, after)
+            assert registry.job_state() == before
+
+
+def test_stop_is_asked_for_once_and_forgotten_at_the_next_claim(registry: Registry, driver: int) -> None:
+    assert not registry.stop_requested()
+    assert registry.request_stop() and registry.request_stop()
+    assert registry.stop_requested() and registry.snapshot().job.stop_requested
+    assert [one.kind for one in registry.events()].count("stop") == 1
+    registry.set_state(driver, JobState.STOPPED)
+    assert not registry.request_stop()
+    registry.claim_job("", "runs/demo", resume=True)
+    assert not registry.stop_requested()
+
+
+def test_unknown_job_is_named(registry: Registry) -> None:
+    assert registry.job_state() is None and registry.job_yaml() is None
+    for call in (registry.snapshot, registry.request_stop, lambda: registry.claim_role("lane-0")):
+        with pytest.raises(UserError, match=f"there is no job named {registry.job}"):
+            call()
+
+
+def test_unknown_schema_is_refused_by_name(client: redis.Redis, registry: Registry, driver: int) -> None:
+    client.hset(key(registry.job, "job"), "schema", "2")
+    for look in (registry.snapshot, lambda: list_jobs(client)):
+        with pytest.raises(RegistryError, match=f"job {registry.job} has registry schema 2, this Headrace knows 1"):
+            look()
+    client.delete(key(registry.job, "job"))
+
+
+def test_older_holder_of_a_role_is_refused_everywhere(registry: Registry, driver: int) -> None:
+    old, new = registry.claim_role("lane-0"), registry.claim_role("lane-0")
+    with pytest.raises(StaleToken, match=f"lane-0 token {old} is stale, {new} is in force"):
+        registry.publish_lane(0, old, LaneCounters())
+    with pytest.raises(StaleToken):
+        registry.heartbeat("lane-0", old, 1)
+    with pytest.raises(StaleToken):
+        registry.save_part(0, "lane-0", old, 1)
+    registry.publish_lane(0, new, LaneCounters(pushed=3, staged=3))
+    registry.retire_role("lane-0")
+    with pytest.raises(StaleToken, match=f"lane-0 token {new} is void"):
+        registry.publish_lane(0, new, LaneCounters())
+    assert registry.snapshot().lanes[0].counters.pushed == 3
+
+
+def test_roles_of_before_are_void_when_the_stream_begins(registry: Registry, driver: int) -> None:
+    token = registry.claim_role("trainer-a")
+    registry.begin_stream(driver, StreamPoint.fresh(1, 1, 1, 1, ["a"]))
+    with pytest.raises(StaleToken):
+        registry.publish_trainer("a", token, TrainerCounters())
+
+
+def test_removed_trainer_is_gone_and_refused(registry: Registry, driver: int) -> None:
+    token = registry.claim_role("trainer-b")
+    registry.publish_trainer("b", token, TrainerCounters(cursor=1, rows=100, fvu=0.25, bits_digest="ab"))
+    assert registry.snapshot().trainers["b"].fvu == 0.25
+    registry.remove_trainer(driver, "b")
+    assert list(registry.snapshot().trainers) == ["a"]
+    with pytest.raises(StaleToken):
+        registry.publish_trainer("b", token, TrainerCounters())
+
+
+def test_heartbeats_tell_silence_from_standing_still(registry: Registry, driver: int) -> None:
+    token = registry.claim_role("producer-0")
+    assert registry.heartbeats() == {}
+    registry.heartbeat("producer-0", token, 5)
+    threading.Event().wait(0.05)
+    registry.heartbeat("producer-0", token, 5)
+    beat = registry.heartbeats()["producer-0"]
+    assert beat.progress == 5 and beat.age_ms < 50 <= beat.progress_age_ms + 1
+    registry.heartbeat("producer-0", token, 6)
+    assert registry.heartbeats()["producer-0"].progress_age_ms < 50
+    registry.claim_role("producer-0")
+    assert registry.heartbeats() == {}
+
+
+def test_first_scale_wins_to_the_last_bit(registry: Registry, driver: int) -> None:
+    value = math.nextafter(0.1, 1)
+    assert registry.fix_scale("h", value) == value
+    assert registry.fix_scale("h", 2.0) == value
+    assert registry.snapshot().scales == {"h": value}
+
+
+def test_last_part_completes_a_checkpoint(registry: Registry, driver: int) -> None:
+    tokens = {role: registry.claim_role(role) for role in ("lane-0", "lane-1", "trainer-a")}
+    assert [registry.save_part(7, role, token, 3) for role, token in tokens.items()] == [False, False, True]
+    assert registry.completed_checkpoints() == [7]
+    assert registry.save_part(7, "trainer-a", tokens["trainer-a"], 3), "a repeated call gets the same answer"
+    assert not registry.save_part(7, "lane-0", tokens["lane-0"], 3)
+    assert [one.message for one in registry.events()].count("checkpoint 7 is complete") == 1
+
+
+def test_part_that_is_saved_twice_counts_once(registry: Registry, driver: int) -> None:
+    token = registry.claim_role("lane-0")
+    assert not registry.save_part(0, "lane-0", token, 2)
+    assert not registry.save_part(0, "lane-0", token, 2)
+    assert registry.completed_checkpoints() == []
+
+
+def test_parts_of_two_barriers_do_not_mix(registry: Registry, driver: int) -> None:
+    lane, trainer = registry.claim_role("lane-0"), registry.claim_role("trainer-a")
+    assert not registry.save_part(5, "lane-0", lane, 2)
+    assert not registry.save_part(10, "lane-0", lane, 2)
+    assert registry.save_part(10, "trainer-a", trainer, 2)
+    assert registry.save_part(5, "trainer-a", trainer, 2)
+    assert registry.completed_checkpoints() == [5, 10] and registry.snapshot().job.checkpoint == 10
+    registry.forget_checkpoints(below=10)
+    assert registry.completed_checkpoints() == [10]
+
+
+def test_going_back_drops_newer_checkpoints_and_open_parts(registry: Registry, driver: int) -> None:
+    token = registry.claim_role("lane-0")
+    for block in (5, 10):
+        assert registry.save_part(block, "lane-0", token, 1)
+    assert not registry.save_part(15, "lane-0", token, 2)
+    registry.begin_stream(driver, StreamPoint(9, 3, 100, (LaneCounters(),), {}, checkpoint=5))
+    assert registry.completed_checkpoints() == [5]
+    assert not registry.save_part(15, "trainer-a", registry.claim_role("trainer-a"), 2)
+
+
+def test_events_are_read_from_where_one_was(registry: Registry, driver: int) -> None:
+    registry.add_event("note", "one")
+    last = registry.events()[-1]
+    registry.add_event("note", "two")
+    registry.add_event("note", "three")
+    assert [one.message for one in registry.events(last.id)] == ["two", "three"]
+    assert [one.message for one in registry.events(last.id, count=1)] == ["two"]
+    assert last.time_ms <= registry.snapshot().time_ms
+
+
+def test_metrics_keep_their_types(registry: Registry, driver: int) -> None:
+    fields: dict[str, float | int | str] = {"step": 3, "fvu": 0.1 + 0.2, "state": "running"}
+    registry.add_metrics("trainer-a", fields)
+    (found,) = registry.metrics()
+    assert (found.source, found.fields) == ("trainer-a", fields)
+    assert [type(value) for value in found.fields.values()] == [int, float, str]
+    assert registry.metrics(found.id) == []
+
+
+def test_streams_are_capped(client: redis.Redis, registry: Registry, driver: int) -> None:
+    with client.pipeline() as pipe:
+        for _ in range(10_500):
+            pipe.xadd(key(registry.job, "events"), {"kind": "note", "message": ""})
+        pipe.execute()
+    registry.add_event("note", "last")
+    assert 10_000 <= client.xlen(key(registry.job, "events")) < 10_300
+    registry.add_event("note", "last")
+
+
+def test_jobs_are_listed_with_their_slowest_trainer(client: redis.Redis, registry: Registry, driver: int) -> None:
+    for name, rows in (("a", 500), ("b", 300)):
+        registry.publish_trainer(name, registry.claim_role(f"trainer-{name}"), TrainerCounters(rows=rows))
+    found = {one.name: one for one in list_jobs(client)}[registry.job]
+    assert (found.state, found.output, found.tokens, found.is_active) == (JobState.STARTING, "runs/demo", 300, True)
+    registry.set_state(driver, JobState.FAILED, "lane-0 died")
+    found = {one.name: one for one in list_jobs(client)}[registry.job]
+    assert (found.message, found.is_active) == ("lane-0 died", False)
+
+
+def test_numbers_of_numpy_are_kept_as_numbers(registry: Registry, driver: int) -> None:
+    token = registry.claim_role("trainer-a")
+    registry.publish_trainer("a", token, TrainerCounters(rows=np.int64(3), fvu=np.float32(0.5)))  # type: ignore[arg-type]
+    registry.add_metrics("trainer-a", {"l0": np.float32(2)})  # type: ignore[dict-item]
+    found = registry.snapshot().trainers["a"]
+    assert (found.rows, found.fvu, registry.metrics()[0].fields) == (3, 0.5, {"l0": 2.0})

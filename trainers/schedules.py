@@ -1,0 +1,19 @@
+"""What varies over a run, as functions of the fraction of the token budget that was trained on (0 at the first step).
+
+Fractions of tokens, not of steps, so that trainers with different batch sizes compare.
+"""
+
+
+def warmup(fraction: float, warmup_fraction: float) -> float:
+    """Rises linearly from 0 to 1 over `warmup_fraction`, then stays 1."""
+    return 1.0 if fraction >= warmup_fraction else fraction / warmup_fraction
+
+
+def decay(fraction: float, decay_fraction: float) -> float:
+    """Stays 1, then falls linearly to 0 over the last `decay_fraction`."""
+    return 1.0 if fraction <= 1.0 - decay_fraction else max(0.0, 1.0 - fraction) / decay_fraction
+
+
+def learning_rate(fraction: float, peak: float, warmup_fraction: float, decay_fraction: float) -> float:
+    """The learning rate of the step that begins at `fraction`."""
+    return peak * warmup(fraction, warmup_fraction) * decay(fraction, decay_fraction)
