@@ -63,7 +63,7 @@ class LaneSide:
             LaneSizes(buffer_rows, self._chunk_rows, num_slots, 4 * block_rows * self._format.row_bytes),
             seed=0,
             num_units=NEVER,
-            readers=[READER],
+            cursors={READER: 0},
             put=store.put,
         )
         self._table = self._chunk(width)

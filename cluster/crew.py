@@ -11,7 +11,7 @@ from ray.actor import ActorHandle
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from cluster.checkpoints import Checkpoint
-from cluster.lane_actor import LaneActor
+from cluster.lane_actor import LaneActor, LaneStart
 from cluster.placement import Reservation
 from cluster.preparation import Prepared
 from cluster.producer_actor import ProducerActor
@@ -71,6 +71,7 @@ class Crew:
         """A new actor for a lane, going on from `checkpoint`; readers stand at `cursors`.
 
         It refuses leases older than `oldest_lease`, or than its own token: of actors that are just being ended.
+        A checkpoint that is damaged shows as the death of the actor.
         """
         role = f"lane-{index}"
         groups = {
@@ -80,6 +81,12 @@ class Crew:
             "control": 2,
         }
         seat = self._seat(role)
+        begin = LaneStart(
+            cursors,
+            seat.token if oldest_lease is None else oldest_lease,
+            checkpoint.part(role) if checkpoint else None,
+            checkpoint.block if checkpoint else 0,
+        )
         actor = self._launch(
             LaneActor,
             role,
@@ -89,10 +96,8 @@ class Crew:
             self._prepared.row_format,
             self._prepared.plan.lane,
             self._prepared.num_units,
-            seat.token if oldest_lease is None else oldest_lease,
+            begin,
         )
-        if checkpoint is not None:
-            ray.get(actor.restore.remote(checkpoint.part(role), checkpoint.block, cursors), timeout=600.0)
         self._enlist(role, actor)
 
     def start_trainer(self, config: AnyTrainer, restore_from: Path | None) -> None:

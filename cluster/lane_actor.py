@@ -3,7 +3,7 @@
 import json
 import logging
 import threading
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,12 +28,26 @@ log = logging.getLogger(__name__)
 REPORT_S = 1.0
 
 
+@dataclass(frozen=True)
+class LaneStart:
+    """Where a new lane actor begins."""
+
+    cursors: dict[str, int]
+    """Reader -> the block that it reads next."""
+    oldest_lease: int
+    """Leases with older tokens were given before the stream was put here."""
+    part: Path | None = None
+    """What the lane saved at `barrier`; None begins at block 0."""
+    barrier: int = 0
+
+
 class LaneActor:
     """Runs one `Lane`; calls of each kind have threads of their own, so none waits behind another."""
 
     def __init__(
-        self, seat: Seat, index: int, row_format: RowFormat, sizes: LaneSizes, num_units: int, oldest_lease: int
+        self, seat: Seat, index: int, row_format: RowFormat, sizes: LaneSizes, num_units: int, start: LaneStart
     ) -> None:
+        """Restores before anyone can call: a push that came between would be taken in and then forgotten."""
         self._seat, self._index, self._job = seat, index, seat.job
         prepare_process(seat)
         self._registry = seat.open_registry()
@@ -46,22 +60,19 @@ class LaneActor:
             sizes,
             seat.job.seed,
             num_units,
-            [trainer.name for trainer in seat.job.trainers],
+            start.cursors,
             put=ray.put,
             publish=self._publish,
             save_part=self._save_part,
         )
-        self._lane.oldest_lease = oldest_lease
+        self._lane.oldest_lease = start.oldest_lease
+        if start.part is not None:
+            self._lane.restore(start.part, start.barrier)
+            log.info("lane=%d restored_from=%d", index, start.barrier)
         self._closing = threading.Event()
 
     def __repr__(self) -> str:
         return f"Lane({self._index})"
-
-    @ray.method(concurrency_group="control")
-    def restore(self, folder: Path, barrier: int, cursors: dict[str, int]) -> None:
-        """Go on from a checkpoint; before `run`."""
-        self._lane.restore(folder, barrier, cursors)
-        log.info("lane=%d restored_from=%d", self._index, barrier)
 
     @ray.method(concurrency_group="run")
     def run(self) -> None:

@@ -9,10 +9,12 @@ import threading
 import time
 from collections import deque
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import NamedTuple
 
 import ray
 import torch
+from ray.actor import ActorHandle
 from ray.exceptions import GetTimeoutError
 
 from cluster.gauges import Gauges
@@ -122,14 +124,20 @@ class ProducerActor:
         except StaleToken as error:
             self._abandon(lease, str(error))
         except LaneGone as error:
-            self._abandon(lease, f"{error} died")
+            self._give_back(lease, f"{error} died")
 
     def _push(self, chunk: Chunk, lease: Lease) -> None:
         lane = chunk.unit % self._job.stream.lanes
-        handle = self._lanes.handle(lane)
+        handle = self._lane(lane)
         reference = handle.push.remote(chunk.unit, chunk.number, chunk.num_chunks, lease.token, chunk.table)
         self._unanswered.append(Push(lease, lane, reference))
         self._rows += chunk.table.num_rows
+
+    def _lane(self, number: int) -> ActorHandle:
+        """The lane's actor; waits while there is none, since the lease may be good for the next one."""
+        while True:
+            with suppress(LaneGone):
+                return self._lanes.handle(number)
 
     def _answers(self, at_most: int) -> None:
         """Wait until at most so many pushes are unanswered."""
@@ -141,7 +149,7 @@ class ProducerActor:
             except StaleToken as error:
                 self._abandon(push.lease, str(error))
             except LaneGone as error:
-                self._abandon(push.lease, f"{error} died")
+                self._give_back(push.lease, f"{error} died")
         self._push_wait_s += time.perf_counter() - begun
 
     def _answer(self, push: Push) -> None:
@@ -157,6 +165,13 @@ class ProducerActor:
         self._abandoned.add(lease.token)
         self._drop(lease)
         log.info("producer=%s unit=%d abandoned reason=%s", self._seat.role, lease.unit, reason)
+
+    def _give_back(self, lease: Lease, reason: str) -> None:
+        """Let the unit be leased again at once: its lane has died with what was pushed of it."""
+        if lease.token not in self._abandoned:
+            with suppress(StaleToken):
+                patiently(lambda: self._registry.give_back_unit(lease.unit, lease.token, reason, is_blamed=False))
+            self._abandon(lease, reason)
 
     def _drop(self, lease: Lease) -> None:
         """Renew the lease no more, unless the unit waits here again under another one."""

@@ -50,6 +50,10 @@ class BlockLog:
         """The cursor of the reader that is ahead of the others."""
         return max(self._cursors.values(), default=0)
 
+    def cursor(self, reader: str) -> int:
+        """The block that `reader` reads next."""
+        return self._cursors[reader]
+
     def lag(self, reader: str) -> int:
         """Blocks here that `reader` has not read."""
         return sum(number >= self._cursors[reader] for number in self._blocks)

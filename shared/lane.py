@@ -68,6 +68,7 @@ class Lane:
     """One lane, thread-safe; `pump` runs in one thread, `push` and `fetch` in many.
 
     Args:
+        cursors: reader -> the block that it reads next.
         put: stores a block's table and gives a handle; what it is given may be overwritten once it returns.
         publish: makes counts known, before the block that they tell of can be fetched.
         save_part: told of each barrier's block number, while the lane's state is that of the barrier; may call `save`.
@@ -81,7 +82,7 @@ class Lane:
         sizes: LaneSizes,
         seed: int,
         num_units: int,
-        readers: list[str],
+        cursors: dict[str, int],
         put: Callable[[pa.Table], Any],
         publish: Callable[[LaneCounters], None] = lambda counts: None,
         save_part: Callable[[int], None] = lambda block: None,
@@ -92,7 +93,7 @@ class Lane:
         self._budget = plan.lane_rows(index)
         self._reservoir = Reservoir(row_format, sizes.num_slots, (seed, index))
         self._reorder = Reorder()
-        self._log = BlockLog(sizes.log_bytes, dict.fromkeys(readers, 0))
+        self._log = BlockLog(sizes.log_bytes, cursors)
         self._tokens: dict[str, int] = {}
         self._lock = threading.Condition()
         self._block = row_format.empty(plan.block_rows)
@@ -186,9 +187,7 @@ class Lane:
         assert wanted % self._plan.lanes == self.index
         deadline = time.monotonic() + timeout_s
         with self._lock:
-            self._check_token(reader, token)
-            self._log.move(reader, cursor)
-            self._lock.notify_all()
+            self._move(reader, token, cursor)
             while True:
                 block = self._log.get(wanted)
                 if block is not None:
@@ -205,9 +204,14 @@ class Lane:
     def read_below(self, reader: str, token: int, cursor: int) -> None:
         """`reader` has read all blocks below `cursor`: said at once, since a fetch that waits cannot say it."""
         with self._lock:
-            self._check_token(reader, token)
-            self._log.move(reader, cursor)
-            self._lock.notify_all()
+            self._move(reader, token, cursor)
+
+    def _move(self, reader: str, token: int, cursor: int) -> None:
+        """Only a restarted reader goes back: of one process's calls an older one may be heard after a newer one."""
+        is_new = token > self._tokens.get(reader, 0)
+        self._check_token(reader, token)
+        self._log.move(reader, cursor if is_new else max(cursor, self._log.cursor(reader)))
+        self._lock.notify_all()
 
     def pump(self, timeout_s: float = 1.0) -> None:
         """One turn of the lane's own thread: admit what is next in order, then save, emit, or wait."""
@@ -392,8 +396,8 @@ class Lane:
         (folder / "lane.json").write_text(json.dumps(state))
         return replace(counters, staged=0, surplus=0, pushed=state["admitted"], open_rows=state["head_rows_out"])
 
-    def restore(self, folder: Path, barrier: int, cursors: dict[str, int]) -> None:
-        """Go on from what `save` wrote at `barrier`; `cursors` are where the readers stand."""
+    def restore(self, folder: Path, barrier: int) -> None:
+        """Go on from what `save` wrote at `barrier`; before anything else is asked of the lane."""
         try:
             state = json.loads((folder / "lane.json").read_text())
         except (OSError, ValueError) as error:
@@ -404,7 +408,6 @@ class Lane:
         self._pushed = self._admitted
         self._next_block = state["next_block"]
         self._next_barrier = self._plan.next_barrier(barrier + 1)
-        self._log = BlockLog(self._sizes.log_bytes, cursors)
 
 
 def distinct_contexts(rows: Rows) -> float:

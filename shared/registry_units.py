@@ -41,9 +41,13 @@ class UnitCalls(ScriptCaller):
         """The lane has accepted every chunk of the unit; may be called again. Raises StaleToken."""
         self._call("finish_unit", unit, token)
 
-    def fail_unit(self, unit: int, token: int, error: str) -> bool:
-        """The holder could not do the unit: it comes back at once. True when it was set aside. Raises StaleToken."""
-        return bool(self._call("fail_unit", unit, token, error)[1])
+    def give_back_unit(self, unit: int, token: int, reason: str, is_blamed: bool = True) -> bool:
+        """The holder could not do the unit: it comes back at once. True when it was set aside.
+
+        A unit that is not blamed, because something else was wrong, has not used up one of its attempts.
+        Raises StaleToken.
+        """
+        return bool(self._call("give_back_unit", unit, token, int(is_blamed), reason)[1])
 
     def release_producer(self, producer: str, reason: str = "", is_blamed: bool = True) -> list[int]:
         """Takes back all that a dead producer held, at once; not blamed: the attempts do not count."""

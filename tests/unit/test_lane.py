@@ -47,7 +47,7 @@ def copied(table: pa.Table) -> Rows:
 def make_lane(index: int = 0, lanes: int = 1, tokens: int = 200, num_units: int = 100, **more: Any) -> Lane:
     plan = StreamPlan(tokens=tokens, block_rows=16, lanes=lanes, every_blocks=more.pop("every_blocks", 1000))
     sizes = LaneSizes(buffer_rows=40, chunk_rows=8, num_slots=40 + 8 + 6 * 24, log_bytes=more.pop("log_bytes", 10**6))
-    return Lane(index, plan, FORMAT, sizes, 5, num_units, ["a"], put=copied, **more)
+    return Lane(index, plan, FORMAT, sizes, 5, num_units, more.pop("cursors", {"a": 0}), put=copied, **more)
 
 
 def pump(lane: Lane) -> None:
@@ -149,8 +149,8 @@ def test_restored_lane_gives_the_same_blocks_again(tmp_path: Path, barrier: int)
     whole: list[Rows] = []
     lane = make_lane(every_blocks=3, save_part=lambda block: _save(lane, tmp_path / str(block)))
     whole = run_in_order(lane, range(20))
-    again = make_lane(every_blocks=3)
-    again.restore(tmp_path / str(barrier), barrier, {"a": barrier})
+    again = make_lane(every_blocks=3, cursors={"a": barrier})
+    again.restore(tmp_path / str(barrier), barrier)
     assert balances(again.counts())
     blocks: list[Rows] = []
     for unit in range(again.counts().head, 20):
@@ -170,8 +170,8 @@ def test_counters_of_a_checkpoint_are_those_of_the_lane_that_goes_on_from_it(tmp
     lane = make_lane(every_blocks=2, save_part=lambda block: counters.append(_saved(lane, tmp_path / str(block))))
     run_in_order(lane, range(12))
     for block, expected in zip((0, 2, 4, 6), counters, strict=False):
-        again = make_lane(every_blocks=2)
-        again.restore(tmp_path / str(block), block, {"a": block})
+        again = make_lane(every_blocks=2, cursors={"a": block})
+        again.restore(tmp_path / str(block), block)
         found = again.counts()
         names = ("head", "open_rows", "pushed", "staged", "resident", "emitted", "surplus", "next_block")
         assert [getattr(found, name) for name in names] == [getattr(expected, name) for name in names]
@@ -219,6 +219,22 @@ def test_a_lane_that_ended_early_is_at_every_barrier_that_a_reader_comes_to() ->
     lane.stop_at(20)
     pump(lane)
     assert saved == [0, 3, 6, 20] and lane.stopped
+
+
+def test_what_a_reader_said_before_is_not_heard_after_what_it_says_now() -> None:
+    lane = make_lane(log_bytes=1)
+    for unit in range(5):
+        for chunk, table in enumerate(unit_chunks(unit)):
+            lane.push(unit, chunk, 3, 1, table)
+    assert not isinstance(lane_block(lane, cursor=0, wanted=0), LaneEnd)
+    lane.read_below("a", 1, 1)
+    assert not isinstance(lane_block(lane, cursor=0, wanted=1), LaneEnd), "an old cursor came late, and held back"
+
+
+def lane_block(lane: Lane, cursor: int, wanted: int) -> Any:
+    found = lane.fetch("a", 1, cursor, wanted, 0.0)
+    pump(lane)
+    return found if not isinstance(found, LaneEnd) else lane.fetch("a", 1, cursor, wanted, 0.0)
 
 
 def test_two_producers_copying_the_same_chunk_leave_one(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -82,11 +82,13 @@ class UnitsMachine(RuleBasedStateMachine):
 
     @precondition(lambda self: self.units("leased", "expired"))
     @rule(data=st.data())
-    def fail(self, data: st.DataObject) -> None:
+    def give_back(self, data: st.DataObject) -> None:
         unit = data.draw(st.sampled_from(self.units("leased", "expired")))
         token = self.holder[unit][1]
+        is_blamed = data.draw(st.booleans())
+        self.attempts[unit] -= not is_blamed
         self.come_back(unit)
-        assert self.registry.fail_unit(unit, token, "bad") == (self.state[unit] == "dead")
+        assert self.registry.give_back_unit(unit, token, "bad", is_blamed) == (self.state[unit] == "dead")
 
     @rule(producer=PRODUCERS)
     def release(self, producer: str) -> None:

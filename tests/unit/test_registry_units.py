@@ -73,7 +73,7 @@ def test_zombie_is_refused_after_its_unit_went_to_another(client: redis.Redis, r
     with pytest.raises(StaleToken):
         registry.announce_unit(zombie.unit, zombie.token, 10)
     with pytest.raises(StaleToken):
-        registry.fail_unit(zombie.unit, zombie.token, "late")
+        registry.give_back_unit(zombie.unit, zombie.token, "late")
     assert registry.renew_leases("producer-0", {0: zombie.token}, TTL_MS) == [0]
     registry.finish_unit(heir.unit, heir.token)
 
@@ -130,7 +130,7 @@ def test_unit_that_comes_back_too_often_is_set_aside(registry: Registry, driver:
     for attempt in range(1, 6):
         mine = lease(registry)
         assert mine.attempt == attempt
-        assert registry.fail_unit(mine.unit, mine.token, "not UTF-8") == (attempt == 5)
+        assert registry.give_back_unit(mine.unit, mine.token, "not UTF-8") == (attempt == 5)
     assert registry.dead_units() == [DeadUnit(0, "not UTF-8")]
     assert registry.snapshot().units.dead == (DeadUnit(0, "not UTF-8"),)
     assert lease(registry).unit == 1
@@ -185,7 +185,7 @@ def test_resume_tries_units_again_that_were_set_aside_past_the_head(registry: Re
     registry.begin_stream(token, StreamPoint(5, 3, 100, lanes, {}, max_attempts=1))
     for _ in range(2):
         mine = lease(registry)
-        registry.fail_unit(mine.unit, mine.token, "bad")
+        registry.give_back_unit(mine.unit, mine.token, "bad")
     registry.begin_stream(token, StreamPoint(5, 3, 100, (LaneCounters(head=1),), {}))
     assert registry.dead_units() == [DeadUnit(0, "bad")]
     assert lease(registry).unit == 1
@@ -205,7 +205,7 @@ def test_rewound_lane_passes_over_units_that_were_set_aside(registry: Registry) 
     token = registry.claim_job("", "runs/demo", resume=False)
     registry.begin_stream(token, StreamPoint(5, 3, 100, (LaneCounters(),), {}, max_attempts=1))
     mine = lease(registry)
-    assert registry.fail_unit(mine.unit, mine.token, "bad")
+    assert registry.give_back_unit(mine.unit, mine.token, "bad")
     registry.rewind_lane(token, 0, LaneCounters())
     assert [lease(registry).unit for _ in range(2)] == [1, 2]
 
