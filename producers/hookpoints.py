@@ -1,16 +1,13 @@
-"""Hookpoints: names of modules, `NAME` for the output and `NAME:in` for the input, and the hooks that catch them."""
+"""Hooks that catch the activations of a job's hookpoints and then stop the forward."""
 
-import difflib
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from shared.errors import UserError
-
-INPUT = ":in"
+from shared.hookpoints import Hookpoint, find_hookpoint, hook
 
 Sink = Callable[[str, Tensor], None]
 """What takes a hookpoint's name and its activations, [contexts, tokens, width], while the forward is running."""
@@ -20,29 +17,12 @@ class Caught(Exception):
     """Every hookpoint has been reached: the rest of the forward is not needed."""
 
 
-class Hookpoint(NamedTuple):
-    """A hookpoint found in a model; `name` as the job writes it."""
-
-    name: str
-    module: nn.Module
-    is_input: bool
-
-
 def find_hookpoints(model: nn.Module, names: Sequence[str], model_name: str) -> list[Hookpoint]:
-    """The modules that `names` mean, with or without the base model's prefix. Raises UserError if one is not there."""
-    modules = {name: module for name, module in model.named_modules() if name}
-    prefix = getattr(model, "base_model_prefix", "") + "."
-    found = []
-    for name in names:
-        path = name.removesuffix(INPUT)
-        spelled = next((one for one in (path, prefix + path, path.removeprefix(prefix)) if one in modules), None)
-        if spelled is None:
-            near = difflib.get_close_matches(path, modules, n=2, cutoff=0.3) or list(modules)[:2]
-            raise UserError(
-                f"model.hookpoints: there is no module {path!r} in {model_name}; nearest: {', '.join(near)}"
-            )
-        found.append(Hookpoint(name, modules[spelled], name.endswith(INPUT)))
-    return found
+    """The modules that the job's `names` mean. Raises UserError if one is not there."""
+    try:
+        return [find_hookpoint(model, name, model_name) for name in names]
+    except UserError as error:
+        raise UserError(f"model.hookpoints: {error}") from None
 
 
 class Hooks:
@@ -73,17 +53,10 @@ class Hooks:
             handle.remove()
 
     def _register(self, hookpoint: Hookpoint) -> RemovableHandle:
-        if hookpoint.is_input:
+        def see(activations: Tensor | None) -> None:
+            self._reach(hookpoint.name, activations)
 
-            def before(_: nn.Module, args: tuple, kwargs: dict) -> None:
-                self._reach(hookpoint.name, first_tensor((*args, *kwargs.values())))
-
-            return hookpoint.module.register_forward_pre_hook(before, with_kwargs=True)
-
-        def after(_: nn.Module, args: tuple, output: Any) -> None:
-            self._reach(hookpoint.name, first_tensor(output))
-
-        return hookpoint.module.register_forward_hook(after)
+        return hook(hookpoint, see)
 
     def _reach(self, name: str, activations: Tensor | None) -> None:
         """Passes on what a hookpoint gives the first time; a module that runs again (shared layers) gives no more."""
@@ -96,14 +69,6 @@ class Hooks:
         if not self._waiting:
             self._sink = None
             raise Caught
-
-
-def first_tensor(value: Any) -> Tensor | None:
-    """`value`, or the first of its items that is a floating-point tensor."""
-    if isinstance(value, Tensor):
-        return value
-    items = value.values() if isinstance(value, dict) else value if isinstance(value, tuple | list) else ()
-    return next((item for item in items if isinstance(item, Tensor) and item.is_floating_point()), None)
 
 
 def by_context(name: str, activations: Tensor, shape: torch.Size) -> Tensor:

@@ -6,10 +6,11 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from producers.hookpoints import Caught, Hookpoint, Hooks, by_context, find_hookpoints
+from producers.hookpoints import Caught, Hooks, by_context, find_hookpoints
 from producers.pretrained import auto_class, load_config, max_positions, resolve_device, resolve_dtype, revision
 from shared.config import ModelConfig
 from shared.errors import UserError
+from shared.hookpoints import Hookpoint
 
 PROBE_SHAPE = (2, 3)
 """Contexts and tokens of the forward without numbers that finds the widths."""

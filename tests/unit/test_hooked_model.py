@@ -14,11 +14,12 @@ from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel, AutoModelForCausalLM
 
 from producers.hooked_model import HookedModel
-from producers.hookpoints import Hooks, find_hookpoints, first_tensor
+from producers.hookpoints import Hooks, find_hookpoints
 from producers.model_facts import describe_model
 from producers.pretrained import auto_class
 from shared.config import ModelConfig
 from shared.errors import UserError
+from shared.hookpoints import first_tensor
 
 MODELS = {
     "gpt2": (tiny_gpt2, AutoModelForCausalLM, "transformer.h.{}", "transformer.h.1.mlp"),

@@ -1,0 +1,5 @@
+"""Sparse autoencoders in, meaning out."""
+
+from features.attachment import Attached, attach, detach
+
+__all__ = ["Attached", "attach", "detach"]
