@@ -7,6 +7,7 @@ dies is replaced by a new actor with a newer token; the stream's promises make t
 import logging
 import time
 from collections import Counter
+from dataclasses import replace
 from enum import Enum
 from pathlib import Path
 
@@ -115,8 +116,11 @@ class Controller:
     def _point(self, checkpoint: Checkpoint | None) -> StreamPoint:
         window, block_rows = self._job.window_units, self._job.stream.block_rows
         if checkpoint is not None:
-            return checkpoint.point(window, block_rows)
-        return StreamPoint.fresh(self._prepared.num_units, window, block_rows, self._job.stream.lanes, self._names)
+            point = checkpoint.point(window, block_rows)
+        else:
+            lanes = self._job.stream.lanes
+            point = StreamPoint.fresh(self._prepared.num_units, window, block_rows, lanes, self._names)
+        return replace(point, held_out_contexts=self._prepared.held_out_contexts)
 
     def _settle(self, member: Member) -> None:
         """A member's `run` has ended: it is done, or it has died."""

@@ -1,5 +1,6 @@
 """All that can be checked about a job before anything starts: model, hookpoints, tokenizer, corpus, memory, folder."""
 
+import math
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +12,7 @@ from producers.model_facts import describe_model
 from producers.pretrained import check_weights
 from producers.producer import check_context
 from producers.tokenizing import DocumentTokenizer
-from shared.config import Job
+from shared.config import LARGEST_HOLDOUT, Job
 from shared.errors import UserError
 from shared.job_file import load_job
 from shared.row_table import RowFormat
@@ -26,6 +27,15 @@ class Prepared:
     fingerprint: str
     """Of the corpus."""
     plan: MemoryPlan
+    held_out_contexts: int
+    """About how many contexts of the corpus no trainer reads."""
+    nothing_held_out: str
+    """Why there are none; empty where there are some, or none are wanted."""
+
+    @property
+    def corpus_facts(self) -> dict[str, str | int]:
+        """What an SAE tells about its text, so that whoever evaluates it knows what it has not seen."""
+        return {"corpus_fingerprint": self.fingerprint, "held_out_contexts": self.held_out_contexts}
 
 
 def prepare(job: Job) -> Prepared:
@@ -35,10 +45,23 @@ def prepare(job: Job) -> Prepared:
     check_weights(job.model)
     check_context(job, facts.max_positions)
     DocumentTokenizer.load(job.model, job.corpus, facts.vocab_size)
-    corpus = Corpus.open(job.corpus, job.seed)
+    corpus = Corpus.open(job.corpus, job.seed, job.evaluation.holdout)
+    nothing_held_out = why_nothing_is_held_out(job, corpus)
+    if nothing_held_out and job.evaluation.every_blocks:
+        raise UserError(f"evaluation.every_blocks: {nothing_held_out}")
     row_format = RowFormat(job.name, job.model.name, facts.revision, facts.widths, facts.dtype)
     plan = plan_memory(job, facts.widths, row_format.row_bytes, facts.weight_bytes)
-    return Prepared(row_format, corpus.num_units, corpus.fingerprint, plan)
+    return Prepared(row_format, corpus.num_units, corpus.fingerprint, plan, corpus.held_out_contexts, nothing_held_out)
+
+
+def why_nothing_is_held_out(job: Job, corpus: Corpus) -> str:
+    """A sentence for a corpus that is too small for the share that was asked for; else empty."""
+    share = job.evaluation.holdout
+    if corpus.num_held_out_units or share == 0:
+        return ""
+    least = math.ceil(corpus.least_holdout * 1000) / 1000
+    way = f"evaluation.holdout from {least:g} on" if least <= LARGEST_HOLDOUT else "only a larger corpus"
+    return f"no text is held out, since the corpus has no piece as small as {share:g} of it; {way} would hold some out"
 
 
 def check_device(job: Job) -> None:

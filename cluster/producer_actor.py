@@ -77,7 +77,7 @@ class ProducerActor:
             self._handle(chunk)
 
     def _load(self) -> Producer:
-        corpus = Corpus.open(self._job.corpus, self._job.seed)
+        corpus = Corpus.open(self._job.corpus, self._job.seed, self._job.evaluation.holdout)
         if corpus.fingerprint != self._fingerprint:
             raise JobFailed("corpus.source: the files are not those that this job began with")
         producer = Producer(self._job, corpus)

@@ -11,7 +11,7 @@ from typing import Any
 from cluster.html import Html, element, table
 from cluster.report_plots import colour, plot_html, plotly_script, plots
 from cluster.run_facts import RunFacts, SaeRow, read_run
-from cluster.wording import NONE, count, decimals, duration, percent, whole
+from cluster.wording import NONE, count, decimals, duration, percent, plural, whole
 from shared.files import write_atomically
 
 REPORT = "report.html"
@@ -159,7 +159,9 @@ def _ledger(ledger: dict[str, Any]) -> list[Html]:
 def _meaning(ledger: dict[str, Any]) -> str:
     gap = sum(one["gap"] for one in ledger["trainers"])
     read = "has read each row once" if not gap else "has read each row once, but for those that it passed over"
-    return f" Every row that producers pushed is in exactly one place, and every trainer {read}."
+    apart = ledger.get("held_out_contexts")
+    kept = f" About {plural(apart, 'context')} of the corpus were held out: no trainer has read them." if apart else ""
+    return f" Every row that producers pushed is in exactly one place, and every trainer {read}.{kept}"
 
 
 def _lane_table(ledger: dict[str, Any]) -> Html:

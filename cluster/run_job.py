@@ -102,6 +102,8 @@ def _with_ray(
         reservations = fit(roles, resources.cpus, resources.gpus)
         if resources.dashboard:
             watcher.event("dashboard", f"Ray dashboard at {resources.dashboard}")
+        if prepared.nothing_held_out:
+            watcher.event("nothing-held-out", prepared.nothing_held_out)
         if waiting := shortage(reservations, resources.free_cpus, resources.free_gpus):
             watcher.event("waiting", waiting)
         crew = Crew(job, run_folder, registry, registry_address(job.registry, run_folder), prepared, reservations)

@@ -34,6 +34,7 @@ def status_facts(snapshot: Snapshot, job: Job) -> dict[str, Any]:
         "blocks": blocks_emitted(snapshot),
         "blocks_wanted": job.num_blocks,
         "checkpoint": snapshot.job.checkpoint,
+        "held_out_contexts": snapshot.job.held_out_contexts,
         "limiting_stage": limit.stage if limit else None,
         "limiting_reason": limit.reason if limit else None,
         "driver_age_s": _seconds(snapshot.job.driver_age_ms),

@@ -116,6 +116,8 @@ def _grid(facts: Facts) -> Table:
     checkpoint = facts["checkpoint"]
     grid.add_row("blocks", f"{whole(facts['blocks'])} of {whole(facts['blocks_wanted'])}")
     grid.add_row("checkpoint", NONE if checkpoint is None else f"block {whole(checkpoint)}")
+    held_out = facts["held_out_contexts"]
+    grid.add_row("held out", f"about {plural(held_out, 'context')}, read by no trainer" if held_out else NONE)
     grid.add_row("bound by", limit_text(facts))
     grid.add_row("output", Text(_short_path(facts["output"])))
     return grid

@@ -70,7 +70,7 @@ class Producer:
         check_context(job, facts.max_positions)
         self._context_tokens = job.corpus.context_tokens
         self._contexts_per_forward = job.producers.contexts_per_forward
-        self.corpus = corpus or Corpus.open(job.corpus, job.seed)
+        self.corpus = corpus or Corpus.open(job.corpus, job.seed, job.evaluation.holdout)
         self._tokenizer = DocumentTokenizer.load(job.model, job.corpus, facts.vocab_size)
         self._model = HookedModel.load(job.model, device, facts.dtype)
         self._forwards_ahead = 1 if self._model.device.type == "cuda" else 0

@@ -43,3 +43,19 @@ def unit_edges(tokens: np.ndarray, unit_tokens: float) -> np.ndarray:
     middle = np.cumsum(tokens) - tokens / 2
     unit = np.floor(middle / unit_tokens)
     return np.concatenate([[0], np.flatnonzero(np.diff(unit)) + 1, [len(tokens)]]).astype(np.int64)
+
+
+def held_out(tokens: np.ndarray, share: float, rng: np.random.Generator) -> np.ndarray:
+    """Indices of slices that have about `share` of all tokens, in a random order; none where every slice is too big.
+
+    A slice of more than twice the share is never taken: at most twice as much is held out as was asked for.
+    """
+    wanted = share * tokens.sum()
+    order = rng.permutation(np.flatnonzero(tokens <= 2 * wanted))
+    middle = np.cumsum(tokens[order]) - tokens[order] / 2
+    return order[middle <= wanted]
+
+
+def least_share(tokens: np.ndarray) -> float:
+    """The smallest share of which `held_out` would take a slice."""
+    return float(tokens.min() / (2 * tokens.sum()))

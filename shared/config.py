@@ -196,6 +196,34 @@ class CheckpointConfig(Section):
     """Complete checkpoints that stay on disk."""
 
 
+LARGEST_HOLDOUT = 0.5
+
+
+class EvaluationConfig(Section):
+    """What no trainer reads, and what SAEs are measured on."""
+
+    holdout: Annotated[Number, Field(ge=0, le=LARGEST_HOLDOUT)] = 0.01
+    """Share of the corpus that is kept out of every epoch; the seed fixes which."""
+    contexts: Positive = 1024
+    """Held-out contexts that an evaluation is over, if there are so many."""
+    contexts_per_forward: Positive = 16
+    """Contexts in one forward pass; here it computes logits, one for each token and word of the vocabulary."""
+    every_blocks: Positive | None = None
+    """While the job runs, evaluate a checkpoint each time so many blocks have passed; null: never."""
+    gpus: Gpus = 0
+    """GPUs for the actor that evaluates while the job runs."""
+    cpus: AtLeastZero = 1
+    """CPUs that Ray reserves for it."""
+    threads: Positive = 1
+    """Threads of its torch."""
+
+    @model_validator(mode="after")
+    def _there_is_text(self) -> "EvaluationConfig":
+        if self.every_blocks is not None and self.holdout == 0:
+            raise ValueError("every_blocks needs text to evaluate on: set evaluation.holdout above 0")
+        return self
+
+
 class Job(Section):
     """One job file, whole and checked."""
 
@@ -210,6 +238,7 @@ class Job(Section):
     tokens: Positive
     """Rows that every trainer reads."""
     checkpoint: CheckpointConfig = CheckpointConfig()
+    evaluation: EvaluationConfig = EvaluationConfig()
     output: Text
     """The run folder; default runs/<name>."""
     registry: Annotated[str, Field(pattern=r"^(embedded|(redis|rediss|unix)://.+)$")] = "embedded"

@@ -42,6 +42,8 @@ class Ledger:
     surplus: int
     trainers: tuple[TrainerLedger, ...]
     lanes: tuple[LaneFacts, ...]
+    held_out_contexts: int = 0
+    """About how many contexts are in no unit, so that none of their rows is here."""
 
     def imbalances(self) -> list[str]:
         """A sentence for each thing that does not balance; empty when all does."""
@@ -61,6 +63,7 @@ def ledger(snapshot: Snapshot) -> Ledger:
         surplus=sum(lane.surplus for lane in counters),
         trainers=tuple(_trainer(name, one, snapshot) for name, one in snapshot.trainers.items()),
         lanes=lanes,
+        held_out_contexts=snapshot.job.held_out_contexts,
     )
 
 

@@ -91,6 +91,8 @@ class StreamPoint:
     """The block of the checkpoint that this is, if it is one."""
     max_attempts: int = 5
     """A unit that came back this often is set aside."""
+    held_out_contexts: int = 0
+    """About how many contexts of the corpus are in no unit."""
 
     @staticmethod
     def fresh(num_units: int, window_units: int, block_rows: int, num_lanes: int, trainers: list[str]) -> "StreamPoint":

@@ -85,6 +85,7 @@ def _stream_facts(point: StreamPoint) -> dict[str, object]:
         "window_units": point.window_units,
         "block_rows": point.block_rows,
         "max_attempts": point.max_attempts,
+        "held_out_contexts": point.held_out_contexts,
         "checkpoint": -1 if point.checkpoint is None else point.checkpoint,
         "lanes": [_lane_facts(lane) for lane in point.lanes],
         "trainers": {name: counters.to_json() for name, counters in point.trainers.items()},

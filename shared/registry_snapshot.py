@@ -22,6 +22,8 @@ class JobFacts:
     """The newest complete checkpoint."""
     num_units: int
     block_rows: int
+    held_out_contexts: int = 0
+    """About how many contexts of the corpus are in no unit, and so before no trainer."""
 
 
 @dataclass(frozen=True)
@@ -115,6 +117,7 @@ def _job(name: str, facts: dict[str, str], now: int) -> JobFacts:
         checkpoint=int(facts["checkpoint"]) if "checkpoint" in facts else None,
         num_units=int(facts.get("num_units", 0)),
         block_rows=int(facts.get("block_rows", 0)),
+        held_out_contexts=int(facts.get("held_out_contexts", 0)),
     )
 
 

@@ -58,7 +58,7 @@ def example_snapshot(
     **job: object,
 ) -> Snapshot:
     """The job a quarter of its way; trainers keep up, and producers cannot give more."""
-    facts = JobFacts("gpt2-sizes", state, "", "runs/gpt2-sizes", BEGUN_MS, 400, False, 7600, 61_000, BLOCK_ROWS)
+    facts = JobFacts("gpt2-sizes", state, "", "runs/gpt2-sizes", BEGUN_MS, 400, False, 7600, 61_000, BLOCK_ROWS, 39_000)
     beats = {f"producer-{number}": Heartbeat(300 + number, 10, 900) for number in range(2)}
     return Snapshot(
         time_ms=BEGUN_MS + 1_800_000,

@@ -7,7 +7,8 @@ local point = cjson.decode(ARGV[2])
 redis.call('DEL', K.roles, K.heartbeats, K.lanes, K.marks, K.trainers, K.leases, K.ready, K.grants, K.attempts,
   K.rows, K.errors, K.requests, K.scales, K.parts)
 redis.call('HSET', K.job, 'num_units', point.num_units, 'num_lanes', #point.lanes, 'window_units', point.window_units,
-  'block_rows', point.block_rows, 'max_attempts', point.max_attempts)
+  'block_rows', point.block_rows, 'max_attempts', point.max_attempts,
+  'held_out_contexts', point.held_out_contexts)
 for index, lane in ipairs(point.lanes) do
   place_lane(index - 1, lane)
   set_mark('high_block', index - 1, lane.next_block)

@@ -57,6 +57,14 @@ def test_block_must_fit_into_the_reservoir() -> None:
         job(stream={"block_rows": 9, "buffer_rows": 8})
 
 
+def test_evaluating_while_it_runs_needs_text_that_is_held_out() -> None:
+    with pytest.raises(
+        ValidationError, match=r"every_blocks needs text to evaluate on: set evaluation\.holdout above 0"
+    ):
+        job(evaluation={"holdout": 0, "every_blocks": 10})
+    assert job(evaluation={"every_blocks": 10}).evaluation.holdout == 0.01
+
+
 def test_k_is_bounded_by_the_latents() -> None:
     for k in (0, 9):
         with pytest.raises(ValidationError, match="k must be between 1 and num_latents"):

@@ -14,16 +14,16 @@ from tiny_models import text
 
 from producers.corpus import Corpus
 from producers.hub_dataset import parse_hub_source
-from producers.slices import SLICE, even_slices, shuffled, unit_edges
+from producers.slices import SLICE, even_slices, held_out, shuffled, unit_edges
 from shared.config import CorpusConfig
 from shared.errors import UserError
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 
 
-def opened(source: str | list[str], seed: int = 0, **changes: object) -> Corpus:
+def opened(source: str | list[str], seed: int = 0, holdout: float = 0.0, **changes: object) -> Corpus:
     config = {"source": source, "unit_contexts": 8, "context_tokens": 16, **changes}
-    return Corpus.open(CorpusConfig.model_validate(config), seed)
+    return Corpus.open(CorpusConfig.model_validate(config), seed, holdout)
 
 
 def texts(corpus: Corpus) -> list[list[str | None]]:
@@ -85,6 +85,64 @@ def test_a_unit_that_is_not_there_is_an_index_error(folder: Path) -> None:
     corpus = opened(str(folder))
     with pytest.raises(IndexError):
         next(corpus.documents(corpus.num_units))
+    with pytest.raises(IndexError):
+        next(corpus.held_out(0))
+
+
+@pytest.fixture
+def sixty(tmp_path: Path) -> Path:
+    """Sixty small files, of which each is one slice and one document."""
+    for number in range(60):
+        (tmp_path / f"{number:02}.txt").write_text(f"{number} " + text(20, seed=number))
+    return tmp_path
+
+
+def held_out_texts(corpus: Corpus) -> list[str]:
+    return [one.text or "" for unit in range(corpus.num_held_out_units) for one in corpus.held_out(unit)]
+
+
+@pytest.mark.parametrize("epochs", [1, 3])
+def test_what_is_held_out_is_in_no_unit_of_any_epoch_and_the_rest_is(sixty: Path, epochs: int) -> None:
+    whole, corpus = opened(str(sixty)), opened(str(sixty), holdout=0.2, epochs=epochs)
+    apart, read = held_out_texts(corpus), flat(corpus)
+    assert len(set(apart)) == len(apart) == pytest.approx(12, abs=2)
+    assert not set(apart) & set(read)
+    assert Counter(read) == Counter([one for one in flat(whole) if one not in apart] * epochs)
+    assert corpus.held_out_contexts == pytest.approx(sum(map(len, apart)) / 3.5 / 16, abs=1)
+
+
+def test_the_seed_fixes_what_is_held_out(sixty: Path) -> None:
+    first, again, other = (opened(str(sixty), seed=seed, holdout=0.2) for seed in (0, 0, 1))
+    assert held_out_texts(first) == held_out_texts(again) != held_out_texts(other)
+    assert texts(first) == texts(again)
+    assert first.fingerprint == again.fingerprint
+    assert len({first.fingerprint, other.fingerprint, opened(str(sixty)).fingerprint}) == 3
+
+
+def test_holding_nothing_out_changes_nothing(sixty: Path) -> None:
+    plain, zero = opened(str(sixty)), opened(str(sixty), holdout=0.0)
+    assert texts(plain) == texts(zero) and plain.fingerprint == zero.fingerprint
+    assert zero.num_held_out_units == 0 and zero.held_out_contexts == 0
+
+
+def test_a_corpus_of_few_slices_holds_out_none_and_knows_from_which_share_it_would(sixty: Path) -> None:
+    corpus = opened(str(sixty), holdout=0.001)
+    assert corpus.num_held_out_units == 0
+    assert flat(corpus) == flat(opened(str(sixty)))
+    assert 0.006 < corpus.least_holdout < 1 / 120
+    assert opened(str(sixty), holdout=corpus.least_holdout * 0.999).num_held_out_units == 0
+    assert opened(str(sixty), holdout=corpus.least_holdout * 1.001).num_held_out_units == 1
+
+
+@given(st.lists(st.floats(0.1, 100), min_size=1, max_size=200), st.floats(0, 0.5), st.integers(0, 2**32 - 1))
+def test_about_the_share_is_held_out_and_never_all(tokens: list[float], share: float, seed: int) -> None:
+    sizes = np.array(tokens)
+    apart = held_out(sizes, share, np.random.default_rng(seed))
+    assert len(set(apart.tolist())) == len(apart) < len(sizes) + (len(sizes) == 1 and share == 0.5)
+    assert sizes[apart].sum() <= 2 * share * sizes.sum() * (1 + 1e-9)
+    biggest_taken = max(sizes[sizes <= 2 * share * sizes.sum()], default=0)
+    eligible = sizes[sizes <= 2 * share * sizes.sum()].sum()
+    assert sizes[apart].sum() >= min(eligible, share * sizes.sum() - biggest_taken / 2) * (1 - 1e-9)
 
 
 def test_fingerprint_follows_names_sizes_and_slicing_but_not_the_place(folder: Path, tmp_path: Path) -> None:

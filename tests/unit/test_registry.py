@@ -82,9 +82,10 @@ def test_job_that_the_registry_has_lost_is_resumed(registry: Registry) -> None:
     token = registry.claim_job("", "runs/demo", resume=True)
     lanes = (LaneCounters(head=3, pushed=250, resident=50, emitted=200, next_block=2),)
     trainers = {"a": TrainerCounters(cursor=2, rows=200)}
-    registry.begin_stream(token, StreamPoint(9, 3, 100, lanes, trainers, {"h": 0.1}, checkpoint=2))
+    registry.begin_stream(token, StreamPoint(9, 3, 100, lanes, trainers, {"h": 0.1}, checkpoint=2, held_out_contexts=7))
     found = registry.snapshot()
     assert (found.checkpoints, found.job.checkpoint, found.scales) == ((2,), 2, {"h": 0.1})
+    assert found.job.held_out_contexts == 7
     assert (found.lanes[0].counters, found.trainers) == (lanes[0], trainers)
 
 

@@ -65,6 +65,7 @@ def test_a_whole_run_tells_everything(whole_run):
     assert "7 SAEs, all finished · 500,000,000 of 500,000,000 tokens (100%)" in text
     assert "openai-community/gpt2" in text and "data/openwebtext/*.parquet" in text
     assert "topk-262144-k64 topk 262,144 64 500M 0.0850 64.0 1.2% 121k saes/topk-262144-k64" in text
+    assert "About 39,000 contexts of the corpus were held out: no trainer has read them." in text
     assert "The ledger balances." in text and "= staged + resident + emitted + surplus" in text
     assert "producer-1 died (exit 137)" in text
     assert "Still in training" not in text and "There is no" not in text

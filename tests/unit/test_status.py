@@ -20,7 +20,7 @@ from rich.console import Console
 
 from cluster.limiting_stage import blocks_ready, limiting_stage
 from cluster.status import print_status, status_facts
-from cluster.status_table import jobs_table
+from cluster.status_table import jobs_table, status_view
 from cluster.wording import count, duration, percent
 from shared.job_state import JobState
 from shared.registry_facts import DeadUnit, JobSummary
@@ -48,6 +48,8 @@ def test_facts_hold_what_the_design_promises():
     assert all(set(keys.split()) <= set(one) for one in facts["trainers"])
     assert [one["name"] for one in facts["trainers"]] == [one.name for one in JOB.trainers]
     assert facts["trainers"][-1]["architecture"] == "relu_l1"
+    assert facts["held_out_contexts"] == 39_000
+    assert "about 39,000 contexts, read by no trainer" in printed(status_view(facts, 120))
 
 
 def test_tokens_are_those_of_the_slowest_trainer():
