@@ -1,0 +1,106 @@
+"""What of a known dictionary an SAE has found: its directions against the true ones, its firing against theirs.
+
+Reconstruction alone does not tell: the best explained variance can come from the worst dictionary. MCC, uniqueness and
+firing scores are as SynthSAEBench has them (arXiv:2602.14687; sae_lens.synthetic.evals, equal in tests), so their
+tables compare; MMCS and `recovered` are HoagyC's.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from benchmarks.synthetic import Draw
+from trainers.fvu import Sums
+from trainers.latent_matching import nearest, one_to_one
+from trainers.sae import SparseAutoencoder
+
+RECOVERED_ABOVE = 0.9
+
+
+class Directions(NamedTuple):
+    """How near a decoder's directions are to the true ones."""
+
+    mmcs: float
+    """Mean over true features of the greatest cosine with any latent."""
+    mmcs_latents: float
+    """Mean over latents of the greatest cosine with any true feature."""
+    recovered: float
+    """Share of true features that have a latent with a cosine above 0.9."""
+    mcc: float
+    """Mean |cosine| of the pairs of the best one-to-one assignment."""
+    uniqueness: float
+    """Different true features that are some latent's nearest, over latents."""
+
+
+class FiringScore(NamedTuple):
+    """How well latents tell when their nearest true features fire: means over all latents, silent ones count 0."""
+
+    precision: float
+    recall: float
+    f1: float
+
+
+@dataclass(frozen=True)
+class Recovery:
+    """All of it for one SAE."""
+
+    directions: Directions
+    firing: FiringScore
+    fvu: float
+    l0: float
+    true_l0: float
+
+
+def compare_directions(decoder: Tensor, truth: Tensor) -> Directions:
+    """Decoder [num_latents, D] against true directions [num_features, D]."""
+    of_latents = nearest(decoder, truth)
+    of_features = nearest(truth, decoder)
+    nearest_either = nearest(decoder, truth, either_sign=True).columns
+    return Directions(
+        mmcs=of_features.cosines.mean().item(),
+        mmcs_latents=of_latents.cosines.mean().item(),
+        recovered=(of_features.cosines > RECOVERED_ABOVE).double().mean().item(),
+        mcc=one_to_one(decoder, truth, either_sign=True).cosines.mean().item(),
+        uniqueness=len(nearest_either.unique()) / len(decoder),
+    )
+
+
+class FiringCounts:
+    """Counts, batch by batch, of when latents and their nearest true features fire."""
+
+    def __init__(self, decoder: Tensor, truth: Tensor) -> None:
+        self.nearest = nearest(decoder, truth, either_sign=True).columns
+        self.both, self.ours, self.theirs = torch.zeros(3, len(decoder), dtype=torch.int64)
+
+    def add(self, acts: Tensor, true_acts: Tensor) -> None:
+        """Activations [rows, num_latents] and the truth [rows, num_features] of the same rows."""
+        fires, should = acts != 0, true_acts[:, self.nearest] > 0
+        self.both += (fires & should).sum(0)
+        self.ours += fires.sum(0)
+        self.theirs += should.sum(0)
+
+    def score(self) -> FiringScore:
+        """Of all that was added."""
+        precision = self.both / self.ours.clamp(min=1)
+        recall = self.both / self.theirs.clamp(min=1)
+        f1 = 2 * self.both / (self.ours + self.theirs).clamp(min=1)
+        return FiringScore(*(score.mean().item() for score in (precision, recall, f1)))
+
+
+@torch.no_grad()
+def measure(sae: SparseAutoencoder, truth: Tensor, draws: Iterable[Draw]) -> Recovery:
+    """An SAE for raw rows against the directions [num_features, D] of the truth that `draws` came from."""
+    counts = FiringCounts(sae.W_dec, truth)
+    sums, true_active = Sums.none(truth.shape[1]), 0
+    for draw in draws:
+        x, true_acts = torch.from_numpy(draw.x), torch.from_numpy(draw.acts)
+        acts = sae.encode(x)
+        counts.add(acts, true_acts)
+        sums += Sums.of(x, x - sae.decode(acts), torch.count_nonzero(acts).item() / len(x), {})
+        true_active += int(torch.count_nonzero(true_acts))
+    assert sums.fvu is not None and sums.l0 is not None, "no rows with variance"
+    directions = compare_directions(sae.W_dec, truth)
+    return Recovery(directions, counts.score(), sums.fvu, sums.l0, true_active / sums.rows)
