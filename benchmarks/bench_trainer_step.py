@@ -20,8 +20,8 @@ import numpy as np
 import torch
 
 from benchmarks.measure import emit
-from shared.config import TopKConfig
 from shared.row_table import Rows
+from shared.trainer_config import TopKConfig
 from trainers import Trainer
 
 WARMUP_STEPS = 3
@@ -31,14 +31,14 @@ NUM_BLOCKS = 4
 def our_step(blocks: list[np.ndarray], num_latents: int, k: int) -> Callable[[], object]:
     rows, d_in = blocks[0].shape
     config = TopKConfig(name="t", architecture="topk", num_latents=num_latents, k=k, batch_rows=rows)
-    trainer = Trainer(config, d_in, seed=0, total_rows=10**9)
-    trainer.fix_scale(1.0)
+    trainer = Trainer(config, {"h": d_in}, seed=0, total_rows=10**9)
+    trainer.fix_scales({"h": 1.0})
     addresses = np.zeros((rows, 5), np.int32)
     numbers = itertools.count()
 
     def step() -> object:
         number = next(numbers)
-        return trainer.read(number, Rows(addresses, {"h": blocks[number % NUM_BLOCKS]}), "h")
+        return trainer.read(number, Rows(addresses, {"h": blocks[number % NUM_BLOCKS]}))
 
     return step
 

@@ -17,9 +17,10 @@ from cluster.preparation import Prepared
 from cluster.producer_actor import ProducerActor
 from cluster.seat import Seat
 from cluster.trainer_actor import TrainerActor
-from shared.config import AnyTrainer, Job
+from shared.config import Job
 from shared.registry import Registry
 from shared.registry_connection import RegistryAddress
+from shared.trainer_config import TrainerConfig
 
 log = logging.getLogger(__name__)
 NAME_FREE_S = 30.0
@@ -100,7 +101,7 @@ class Crew:
         )
         self._enlist(role, actor)
 
-    def start_trainer(self, config: AnyTrainer, restore_from: Path | None) -> None:
+    def start_trainer(self, config: TrainerConfig, restore_from: Path | None) -> None:
         """A new actor for a trainer, going on from what it saved at `restore_from`."""
         role = f"trainer-{config.name}"
         seat = self._seat(role)

@@ -6,10 +6,11 @@ because Ray silently goes to disk when it does not. Everything else is private m
 
 from dataclasses import dataclass
 
-from shared.config import AnyTrainer, Job, TopKConfig
+from shared.config import Job
 from shared.errors import UserError
 from shared.lane import LaneSizes
 from shared.quantity import format_bytes
+from shared.trainer_config import TopKConfig, TrainerConfig
 
 PROCESS_BYTES = 400 * 2**20
 """A Python process with torch and Ray, before it holds anything of ours (measured: 350 MiB resident)."""
@@ -75,12 +76,16 @@ def plan_memory(job: Job, widths: dict[str, int], row_bytes: int, weight_bytes: 
         lane,
         stream.lanes * (resident_rows * row_bytes + PROCESS_BYTES),
         producers.count * (2 * weight_bytes + activations + unit_rows * row_bytes + PROCESS_BYTES),
-        sum(trainer_bytes(trainer, widths[job.hookpoint_of(trainer)]) for trainer in job.trainers),
+        sum(trainer_bytes(trainer, _row_width(trainer, job, widths)) for trainer in job.trainers),
         max(SMALLEST_STORE_BYTES, int(STORE_SLACK * (logs + held))),
     )
 
 
-def trainer_bytes(trainer: AnyTrainer, d_in: int) -> int:
+def _row_width(trainer: TrainerConfig, job: Job, widths: dict[str, int]) -> int:
+    return sum(widths[hookpoint] for hookpoint in trainer.columns(job.model.hookpoints))
+
+
+def trainer_bytes(trainer: TrainerConfig, d_in: int) -> int:
     """Weights, gradients, Adam's two moments, and the pre-activations of a batch, in float32.
 
     Of a trainer on a GPU, what it saves: weights and moments pass through the machine's memory.
@@ -88,9 +93,10 @@ def trainer_bytes(trainer: AnyTrainer, d_in: int) -> int:
     parameters = 2 * trainer.num_latents * d_in + trainer.num_latents + d_in
     if trainer.gpus:
         return 12 * parameters + PROCESS_BYTES
+    extra = (4 if trainer.ema_decay is not None else 0) + (4 if trainer.accumulate > 1 else 0)
     copies = 2 if isinstance(trainer, TopKConfig) else 4
     batch = 4 * trainer.batch_rows * (copies * trainer.num_latents + 6 * d_in)
-    return 16 * parameters + batch + PROCESS_BYTES
+    return (16 + extra) * parameters + batch + PROCESS_BYTES
 
 
 def check_plan(plan: MemoryPlan, machine: Machine) -> None:

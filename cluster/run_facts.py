@@ -99,7 +99,7 @@ def _sae(folder: Path, job: Job, name: str, curves: Curves) -> SaeRow:
         architecture=trainer.architecture if trainer else config.get("architecture"),
         num_latents=trainer.num_latents if trainer else config.get("d_sae"),
         k=getattr(trainer, "k", config.get("k")),
-        hookpoint=job.hookpoint_of(trainer) if trainer else facts.get("hf_hook_name"),
+        hookpoint=" → ".join(trainer.columns(job.model.hookpoints)) if trainer else facts.get("hf_hook_name"),
         tokens=int(known["tokens"] or 0),
         fvu=known["fvu"],
         l0=known["l0"],

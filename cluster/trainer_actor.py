@@ -17,13 +17,13 @@ from cluster.gauges import Gauges
 from cluster.patience import if_reachable, patiently
 from cluster.rate import Rate
 from cluster.seat import Seat, prepare_process
-from shared.config import AnyTrainer
 from shared.errors import JobFailed
 from shared.files import write_atomically
 from shared.lease_keeper import LeaseKeeper
 from shared.registry_facts import TrainerCounters
 from shared.row_table import RowFormat, Rows
 from shared.stream_plan import StreamPlan
+from shared.trainer_config import TrainerConfig
 from trainers import Report, SaeFacts, Trainer, activation_scale
 from trainers.batches import to_float32
 
@@ -44,13 +44,13 @@ class TrainerEnd:
 class TrainerActor:
     """Runs one `Trainer` on the stream."""
 
-    def __init__(self, seat: Seat, config: AnyTrainer, row_format: RowFormat, restore_from: Path | None) -> None:
+    def __init__(self, seat: Seat, config: TrainerConfig, row_format: RowFormat, restore_from: Path | None) -> None:
         self._seat, self._job, self._config, self._format = seat, seat.job, config, row_format
         prepare_process(seat)
         torch.set_num_threads(config.threads)
         self._plan = StreamPlan.of(seat.job)
         self._registry = seat.open_registry()
-        self._hookpoint = seat.job.hookpoint_of(config)
+        self._hookpoints = config.columns(seat.job.model.hookpoints)
         self._trainer = self._make(restore_from)
         self._next_barrier = self._plan.next_barrier(self._trainer.cursor + (1 if restore_from else 0))
         self._expected_parts = seat.job.stream.lanes + len(seat.job.trainers)
@@ -87,8 +87,8 @@ class TrainerActor:
         if restore_from is not None:
             log.info("trainer=%s restored_from=%s", self._config.name, restore_from.parent.name)
             return Trainer.load(restore_from, self._config, device)
-        d_in = self._format.widths[self._hookpoint]
-        return Trainer(self._config, d_in, self._job.seed, self._job.tokens, device)
+        widths = {hookpoint: self._format.widths[hookpoint] for hookpoint in self._hookpoints}
+        return Trainer(self._config, widths, self._job.seed, self._job.tokens, device)
 
     def _read_stream(self, reader: BlockReader) -> bool:
         """True if it ended for a stop."""
@@ -130,15 +130,19 @@ class TrainerActor:
             self._trainer.pass_over(block.number)
         else:
             rows = self._format.rows(block.table)
-            self._fix_scale(rows)
-            self._trainer.read(block.number, rows, self._hookpoint)
+            self._fix_scales(rows)
+            self._trainer.read(block.number, rows)
         self._publish("running")
 
-    def _fix_scale(self, rows: Rows) -> None:
-        """Agree with the job's other trainers on the scale, from the first block that any of them reads."""
-        if self._trainer.scale is None:
-            measured = activation_scale(to_float32(rows.activations[self._hookpoint]))
-            self._trainer.fix_scale(patiently(lambda: self._registry.fix_scale(self._hookpoint, measured)))
+    def _fix_scales(self, rows: Rows) -> None:
+        """Agree with the job's other trainers on the scales, from the first block that any of them reads."""
+        if not self._trainer.scales:
+            self._trainer.fix_scales({name: self._agreed_scale(name, rows) for name in self._hookpoints})
+
+    def _agreed_scale(self, hookpoint: str, rows: Rows) -> float:
+        normalize = self._config.normalize
+        measured = activation_scale(to_float32(rows.activations[hookpoint]), normalize)
+        return patiently(lambda: self._registry.fix_scale(f"{hookpoint} {normalize}", measured))
 
     def _publish(self, state: str, say: Callable[[Callable[[], None]], None] = if_reachable) -> None:
         report = self._trainer.report()
@@ -192,7 +196,8 @@ class TrainerActor:
         source = job.corpus.source
         return SaeFacts(
             model_name=job.model.name,
-            hookpoint=self._hookpoint,
+            inputs=self._config.inputs(job.model.hookpoints),
+            targets=self._config.targets(job.model.hookpoints),
             context_tokens=job.corpus.context_tokens,
             dataset=source if isinstance(source, str) else ", ".join(source),
             prepend_bos=job.corpus.prepend_bos,
@@ -203,7 +208,8 @@ class TrainerActor:
                 "seed": trainer.seed,
                 "tokens": trainer.rows_read,
                 "steps": trainer.steps,
-                "scale": trainer.scale,
+                "scales": trainer.scales,
+                "normalize": trainer.config.normalize,
                 "address_digest": trainer.digest.addresses,
                 "bits_digest": trainer.digest.bits,
                 "dtype": self._format.dtype,

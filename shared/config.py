@@ -7,41 +7,10 @@ read from the machine. `shared.job_file` reads YAML into these classes and words
 import os
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
-from shared.quantity import parse_bytes
-
-
-def _no_truth(value: object) -> object:
-    """True is not 1: `k: yes` is a slip."""
-    if isinstance(value, bool):
-        raise ValueError("must be a number")
-    return value
-
-
-def _whole_above_one(count: float) -> float:
-    if count > 1 and count != int(count):
-        raise ValueError("must be a whole number, or a part of one such as 0.5")
-    return count
-
-
-Whole = Annotated[int, BeforeValidator(_no_truth)]
-Number = Annotated[float, BeforeValidator(_no_truth)]
-Text = Annotated[str, Field(min_length=1)]
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
-Seed = Annotated[Whole, Field(ge=0, lt=2**32)]
-Bytes = Annotated[int, BeforeValidator(parse_bytes), Field(ge=0)]
-Fraction = Annotated[Number, Field(ge=0, le=1)]
-Positive = Annotated[Whole, Field(ge=1)]
-PositiveFloat = Annotated[Number, Field(gt=0)]
-AtLeastZero = Annotated[Number, Field(ge=0)]
-Gpus = Annotated[AtLeastZero, AfterValidator(_whole_above_one)]
-
-
-class Section(BaseModel):
-    """A part of the job file: frozen, and an unknown key is an error."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=(), allow_inf_nan=False)
+from shared.config_types import AtLeastZero, Bytes, Gpus, Name, Positive, Section, Seed, Text, Whole
+from shared.trainer_config import AnyTrainer
 
 
 class ModelConfig(Section):
@@ -120,75 +89,6 @@ class StreamConfig(Section):
         return self
 
 
-class TrainerConfig(Section):
-    """What every architecture shares."""
-
-    name: Name
-    hookpoint: str | None = None
-    """One of model.hookpoints; may be left out where there is only one."""
-    num_latents: Positive
-    """Latents in the dictionary."""
-    batch_rows: Positive = 4096
-    """Rows in one optimiser step."""
-    lr_warmup_fraction: Fraction = 0.0
-    """Share of the token budget over which the learning rate rises from 0."""
-    grad_clip: PositiveFloat | None = 1.0
-    """Largest gradient norm over all parameters; null: no clipping."""
-    dead_after_tokens: Positive = 10_000_000
-    """A latent that has not fired for this many tokens counts as dead."""
-    seed: Seed | None = None
-    """Of the initial weights; default: the job's seed."""
-    gpus: Gpus = 0
-    """GPUs for this trainer."""
-    cpus: AtLeastZero = 1
-    """CPUs that Ray reserves for this trainer."""
-    threads: Positive = 1
-    """Threads of this trainer's torch; part of the job, since it changes rounding."""
-
-
-class TopKConfig(TrainerConfig):
-    """TopK with AuxK (Gao et al. 2024, arXiv:2406.04093)."""
-
-    architecture: Literal["topk"]
-    k: Whole
-    """Latents that are active on each row."""
-    lr: PositiveFloat | None = None
-    """Peak learning rate; default 2e-4 / sqrt(num_latents / 2**14), as dictionary_learning has it."""
-    lr_decay_fraction: Fraction = 0.0
-    """Share of the token budget at its end over which the learning rate falls linearly to 0."""
-    auxk: Positive | None = None
-    """Dead latents that the auxiliary loss uses; default: the power of two nearest d_in / 2."""
-    auxk_alpha: AtLeastZero = 1 / 32
-    """Weight of the auxiliary loss."""
-
-    @model_validator(mode="after")
-    def _k_fits(self) -> "TopKConfig":
-        if not 1 <= self.k <= self.num_latents:
-            raise ValueError(f"k must be between 1 and num_latents ({self.num_latents}), got {self.k}")
-        if self.auxk is not None and self.auxk > self.num_latents:
-            raise ValueError(f"auxk must be at most num_latents ({self.num_latents}), got {self.auxk}")
-        return self
-
-
-class ReluL1Config(TrainerConfig):
-    """ReLU with an L1 penalty weighted by decoder norms (Anthropic, April 2024)."""
-
-    architecture: Literal["relu_l1"]
-    l1_coefficient: AtLeastZero = 5.0
-    """λ, for activations scaled to a mean norm of sqrt(d_in)."""
-    l1_warmup_fraction: Fraction = 0.05
-    """Share of the token budget over which λ rises from 0."""
-    lr: PositiveFloat = 5e-5
-    """Peak learning rate."""
-    lr_decay_fraction: Fraction = 0.2
-    """Share of the token budget at its end over which the learning rate falls linearly to 0."""
-    decoder_init_norm: PositiveFloat = 0.1
-    """Norm of every decoder direction at the start."""
-
-
-AnyTrainer = Annotated[TopKConfig | ReluL1Config, Field(discriminator="architecture")]
-
-
 class CheckpointConfig(Section):
     every_blocks: Positive = 100
     """Blocks between two barriers."""
@@ -263,20 +163,12 @@ class Job(Section):
                     f"trainers[{index}].name {trainer.name!r} is taken; "
                     "put what varies into it, such as topk-{num_latents}-k{k}"
                 )
-            if trainer.hookpoint is None and len(self.model.hookpoints) > 1:
-                raise ValueError(f"trainers[{index}].hookpoint must say which of model.hookpoints it trains on")
-            if trainer.hookpoint is not None and trainer.hookpoint not in self.model.hookpoints:
-                raise ValueError(
-                    f"trainers[{index}].hookpoint must be one of model.hookpoints "
-                    f"({', '.join(self.model.hookpoints)}), got {trainer.hookpoint!r}"
-                )
+            misplaced = trainer.misplaced(self.model.hookpoints)
+            if misplaced:
+                raise ValueError(f"trainers[{index}].{misplaced}")
         if "://" in self.output:
             raise ValueError(f"output must be a folder of this machine's file system, got {self.output!r}")
         return self
-
-    def hookpoint_of(self, trainer: TrainerConfig) -> str:
-        """The hookpoint that `trainer` reads."""
-        return trainer.hookpoint or self.model.hookpoints[0]
 
     @property
     def window_units(self) -> int:

@@ -12,8 +12,8 @@ from shared.config import Job
 from shared.errors import UserError
 from shared.refusal import refusal, shown
 
-LISTS_THAT_STAY = frozenset[str]()
-"""Trainer keys whose value is a list in itself; none has one yet."""
+LISTS_THAT_STAY = frozenset({"adam_betas", "hookpoints"})
+"""Trainer keys whose value is a list in itself."""
 
 
 class StrictLoader(yaml.SafeLoader):

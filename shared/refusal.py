@@ -6,6 +6,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from shared import config
+from shared.trainer_config import TRAINER_CONFIGS
 
 WANTED = {
     "int_type": "a whole number",
@@ -60,7 +61,7 @@ def _sentence(kind: str, loc: tuple[int | str, ...], message: str, value: object
     if kind == "value_error":
         return _own_message(key, message.removeprefix("Value error, "), value)
     if kind in ("union_tag_invalid", "union_tag_not_found"):
-        return _architecture(key, _words(context.get("expected_tags", "'topk', 'relu_l1'")), value)
+        return _architecture(key, _words(", ".join(TRAINER_CONFIGS)), value)
     if kind in ("too_short", "string_too_short"):
         return f"{key} must not be empty"
     wanted = _wanted(kind, key, context) or message
@@ -126,8 +127,7 @@ def _known_keys(loc: tuple[int | str, ...]) -> list[str]:
     if len(loc) == 1:
         return list(config.Job.model_fields)
     if loc[0] == "trainers":
-        section = config.TopKConfig if loc[2] == "topk" else config.ReluL1Config
-        return list(section.model_fields)
+        return list(TRAINER_CONFIGS[str(loc[2])].model_fields)
     annotation = config.Job.model_fields[str(loc[0])].annotation
     if isinstance(annotation, type) and issubclass(annotation, config.Section):
         return list(annotation.model_fields)

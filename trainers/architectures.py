@@ -1,18 +1,55 @@
-"""Every architecture by its configuration. A new one adds its module, its configuration and one case here."""
+"""Every architecture by its name. A new one adds its module, its configuration and one line here."""
+
+import importlib
+import os
+import sys
 
 import torch
+from pydantic import ValidationError
 
-from shared.config import AnyTrainer, ReluL1Config, TopKConfig
+from shared.errors import UserError
+from shared.refusal import refusal
+from shared.trainer_config import OwnConfig, TrainerConfig
 from trainers.objective import Objective
 from trainers.relu_l1 import ReluL1Objective
 from trainers.topk import TopKObjective
 
+ARCHITECTURES: dict[str, type[Objective]] = {
+    "topk": TopKObjective,
+    "relu_l1": ReluL1Objective,
+}
 
-def make_objective(config: AnyTrainer, d_in: int, seed: int) -> Objective:
-    """The architecture of `config` at its start; its weights are a function of config, d_in and seed alone."""
+
+def make_objective(config: TrainerConfig, widths: tuple[int, ...], seed: int) -> Objective:
+    """The architecture of `config` at its start; its weights are a function of config, widths and seed alone.
+
+    Raises:
+        UserError: an architecture from outside cannot be had, or refuses its keys.
+    """
     generator = torch.Generator().manual_seed(seed)
-    match config:
-        case TopKConfig():
-            return TopKObjective(config, d_in, generator)
-        case ReluL1Config():
-            return ReluL1Objective(config, d_in, generator)
+    if isinstance(config, OwnConfig):
+        kind = outside_class(config.architecture)
+        return kind(checked(config, kind), widths, generator)  # type: ignore[call-arg, arg-type]
+    return ARCHITECTURES[config.architecture](config, widths, generator)  # type: ignore[call-arg, arg-type]
+
+
+def outside_class(architecture: str) -> type[Objective]:
+    """The class that `package.module:Class` names. Raises UserError when there is no such class."""
+    module_name, _, class_name = architecture.partition(":")
+    if os.getcwd() not in sys.path:  # as `python -m` has it; an actor's process has not
+        sys.path.insert(0, os.getcwd())
+    try:
+        found = getattr(importlib.import_module(module_name), class_name)
+    except (ImportError, AttributeError) as error:
+        raise UserError(f"architecture {architecture} cannot be had: {error}") from error
+    if not (isinstance(found, type) and issubclass(found, Objective)):
+        raise UserError(f"architecture {architecture} must be a class that extends trainers.objective.Objective")
+    return found
+
+
+def checked(config: OwnConfig, kind: type[Objective]) -> TrainerConfig:
+    """The keys of an architecture from outside, as its own `Config` has them. Raises UserError for a wrong one."""
+    try:
+        return kind.Config.model_validate(config.model_dump())
+    except ValidationError as error:
+        raise UserError(f"trainer {config.name}: {refusal(error)}") from None

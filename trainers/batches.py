@@ -4,7 +4,8 @@ Rows wait in the stream's own dtype, so that a checkpoint holds their bits; they
 once, when their batch is full.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from itertools import accumulate, pairwise
 
 import numpy as np
 import torch
@@ -15,46 +16,55 @@ DTYPES = {"float32": torch.float32, "float16": torch.float16, "uint16": torch.bf
 
 
 class Batches:
-    """A buffer of one batch in the stream's dtype, and one in float32 on the trainer's device."""
+    """A buffer of one batch in the stream's dtype, and one in float32 on the trainer's device.
 
-    def __init__(self, batch_rows: int, d_in: int, device: torch.device) -> None:
+    A row is its columns side by side: one for each hookpoint that the trainer reads.
+    """
+
+    def __init__(self, batch_rows: int, widths: tuple[int, ...], device: torch.device) -> None:
         self.batch_rows = batch_rows
-        self.d_in = d_in
+        self.width = sum(widths)
+        edges = [0, *accumulate(widths)]
+        self._columns = [slice(start, stop) for start, stop in pairwise(edges)]
         self._buffer: Tensor | None = None
-        self._batch = torch.empty(batch_rows, d_in, device=device)
+        self._batch = torch.empty(batch_rows, self.width, device=device)
         self._num_waiting = 0
 
-    def add(self, values: np.ndarray, scale: float) -> Iterator[Tensor]:
-        """Takes in `values` [rows, d_in] and gives every batch that fills, scaled; each is valid until the next."""
-        buffer = self._storage_for(values)
+    def add(self, columns: Sequence[np.ndarray], scales: Sequence[float]) -> Iterator[Tensor]:
+        """Takes in `columns`, each [rows, its width]; gives every batch that fills, scaled, valid until the next."""
+        buffer, num_rows = self._storage_for(columns[0]), len(columns[0])
         start = 0
-        while start < len(values):
-            stop = min(len(values), start + self.batch_rows - self._num_waiting)
-            buffer[self._num_waiting : self._num_waiting + stop - start] = values[start:stop]
+        while start < num_rows:
+            stop = min(num_rows, start + self.batch_rows - self._num_waiting)
+            filled = buffer[self._num_waiting : self._num_waiting + stop - start]
+            for place, values in zip(self._columns, columns, strict=True):
+                filled[:, place] = values[start:stop]
             self._num_waiting += stop - start
             start = stop
             if self._num_waiting == self.batch_rows:
-                yield self._take(scale)
+                yield self._take(scales)
 
-    def flush(self, scale: float) -> Tensor | None:
+    def flush(self, scales: Sequence[float]) -> Tensor | None:
         """The last batch, shorter than the others; None when nothing waits."""
-        return self._take(scale) if self._num_waiting else None
+        return self._take(scales) if self._num_waiting else None
 
     @property
     def waiting(self) -> Tensor:
-        """The rows that wait, [rows, d_in], in the stream's dtype."""
-        return torch.empty(0, self.d_in) if self._buffer is None else self._buffer[: self._num_waiting].clone()
+        """The rows that wait, [rows, sum of widths], in the stream's dtype."""
+        return torch.empty(0, self.width) if self._buffer is None else self._buffer[: self._num_waiting].clone()
 
     @waiting.setter
     def waiting(self, rows: Tensor) -> None:
-        self._buffer = torch.empty(self.batch_rows, self.d_in, dtype=rows.dtype)
+        self._buffer = torch.empty(self.batch_rows, self.width, dtype=rows.dtype)
         self._buffer[: len(rows)] = rows
         self._num_waiting = len(rows)
 
-    def _take(self, scale: float) -> Tensor:
+    def _take(self, scales: Sequence[float]) -> Tensor:
         assert self._buffer is not None
         batch = self._batch[: self._num_waiting]
-        batch.copy_(self._buffer[: self._num_waiting]).mul_(scale)
+        batch.copy_(self._buffer[: self._num_waiting])
+        for place, scale in zip(self._columns, scales, strict=True):
+            batch[:, place].mul_(scale)
         self._num_waiting = 0
         return batch
 
@@ -62,7 +72,7 @@ class Batches:
         """The buffer as numpy sees it; made on the first rows, since they tell the dtype."""
         dtype = DTYPES[values.dtype.name]
         if self._buffer is None or (self._buffer.dtype != dtype and self._num_waiting == 0):
-            self._buffer = torch.empty(self.batch_rows, self.d_in, dtype=dtype)
+            self._buffer = torch.empty(self.batch_rows, self.width, dtype=dtype)
         assert self._buffer.dtype == dtype, f"rows were {self._buffer.dtype} and are now {dtype}"
         return (self._buffer.view(torch.uint16) if dtype == torch.bfloat16 else self._buffer).numpy()
 

@@ -10,18 +10,18 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from shared.config import AnyTrainer
 from shared.digest import StreamDigest
 from shared.errors import CheckpointError
 from shared.files import replace_folder
+from shared.trainer_config import TrainerConfig
 from trainers.fvu import Sums
 from trainers.state_folder import FACTS, read_state_folder, write_state_folder
 
 if TYPE_CHECKING:
     from trainers.trainer import Trainer
 
-FORMAT_VERSION = 1
-COUNTS = ("cursor", "rows_read", "rows_trained", "steps", "scale")
+FORMAT_VERSION = 2
+COUNTS = ("cursor", "rows_read", "rows_trained", "steps", "scales")
 FREE_TO_CHANGE = {"name", "hookpoint", "cpus", "gpus"}
 """Keys of a trainer's configuration that leave its weights as they are."""
 
@@ -32,7 +32,7 @@ def save_trainer(trainer: "Trainer", folder: Path) -> None:
         write_state_folder(temporary, _facts(trainer), _tensors(trainer))
 
 
-def open_trainer(folder: Path, config: AnyTrainer) -> tuple[dict[str, Any], dict[str, Tensor]]:
+def open_trainer(folder: Path, config: TrainerConfig) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """The facts and tensors that `save_trainer` wrote.
 
     Raises:
@@ -66,7 +66,7 @@ def _facts(trainer: "Trainer") -> dict[str, Any]:
     return {
         "format_version": FORMAT_VERSION,
         "config": trainer.config.model_dump(mode="json"),
-        "d_in": trainer.d_in,
+        "widths": trainer.widths,
         "seed": trainer.seed,
         "total_rows": trainer.total_rows,
         **{name: getattr(trainer, name) for name in COUNTS},
@@ -92,12 +92,13 @@ def _restore_adam(trainer: "Trainer", tensors: dict[str, Tensor]) -> None:
             trainer.optimiser.state[parameter] = {key: value.to(trainer.device) for key, value in moments.items()}
 
 
-def _decisive(config: AnyTrainer) -> dict[str, Any]:
+def _decisive(config: TrainerConfig) -> dict[str, Any]:
     return {key: value for key, value in config.model_dump(mode="json").items() if key not in FREE_TO_CHANGE}
 
 
 def _modules(trainer: "Trainer") -> dict[str, nn.Module]:
-    return {"objective": trainer.objective, "firing": trainer.firing}
+    modules = {"objective": trainer.objective, "firing": trainer.firing, "accumulation": trainer.accumulation}
+    return modules if trainer.ema is None else {**modules, "ema": trainer.ema}
 
 
 def _buckets(trainer: "Trainer") -> list[Sums]:

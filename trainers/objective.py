@@ -1,15 +1,17 @@
 """What an architecture adds to an SAE for training it: start, gradient, constraints.
 
 An objective is a module, so its parameters and buffers are all that a checkpoint has to hold of it. `backward` may
-call autograd or write the gradients by hand; either way it leaves them in `.grad`, overwritten, not added.
+call autograd (`trainers.autograd_objective`) or write the gradients by hand; either way it leaves them in `.grad`,
+overwritten, not added.
 """
 
 from abc import ABC, abstractmethod
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
+from shared.trainer_config import TrainerConfig
 from trainers.firing import Firing
 from trainers.sae import SparseAutoencoder
 
@@ -17,8 +19,10 @@ from trainers.sae import SparseAutoencoder
 class BatchResult(NamedTuple):
     """What a batch's gradient was computed from."""
 
+    target: Tensor
+    """[rows, d_out]: what was to be reconstructed."""
     error: Tensor
-    """[rows, d_in]: x - recon."""
+    """[rows, d_out]: target - recon."""
     l0: float
     """Mean active latents of a row."""
     losses: dict[str, float]
@@ -26,10 +30,16 @@ class BatchResult(NamedTuple):
 
 
 class Objective(nn.Module, ABC):
-    """An SAE and the loss it is trained by."""
+    """An SAE and the loss it is trained by.
 
+    A subclass is made as `Class(config, widths, generator)`: its configuration, the widths of the columns that a row
+    is made of (one for an SAE; input and target for a transcoder; one for each hookpoint of a crosscoder), and the
+    generator that its weights are drawn by.
+    """
+
+    Config: ClassVar[type[TrainerConfig]] = TrainerConfig
+    """What an architecture from outside checks its keys by."""
     peak_lr: float
-    lr_decay_fraction: float
     adam_eps: float = 1e-8
 
     def __init__(self, sae: SparseAutoencoder) -> None:
@@ -37,11 +47,11 @@ class Objective(nn.Module, ABC):
         self.sae = sae
 
     def start(self, rows: Tensor) -> None:
-        """Measures what must be measured on the first rows, [rows, d_in], scaled."""
+        """Measures what must be measured on the first rows, [rows, sum of widths], scaled and normalised."""
 
     @abstractmethod
     def backward(self, x: Tensor, firing: Firing, fraction: float) -> BatchResult:
-        """Writes the gradient of the loss on `x` [rows, d_in] and counts who fired.
+        """Writes the gradient of the loss on `x` [rows, sum of widths] and counts who fired.
 
         Args:
             fraction: of the token budget that was trained on before this batch.
@@ -52,6 +62,17 @@ class Objective(nn.Module, ABC):
 
     def constrain_weights(self) -> None:
         """Runs after each optimiser step."""
+
+    def after_step(self, x: Tensor, optimiser: torch.optim.Optimizer, fraction: float) -> None:
+        """Runs at the end of each step, on the batch that it ended with: resampling, annealing.
+
+        Args:
+            fraction: of the token budget that was trained on, this batch included.
+        """
+
+    def trained(self) -> SparseAutoencoder:
+        """The SAE as it is to be used, for rows scaled and normalised as in training."""
+        return self.sae
 
 
 def gradient_of(parameter: Tensor) -> Tensor:

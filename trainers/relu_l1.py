@@ -7,35 +7,26 @@ encoder product leaves out the zeros.
 import torch
 from torch import Tensor
 
-from shared.config import ReluL1Config
+from shared.trainer_config import ReluL1Config
 from trainers.codes import codes_of
 from trainers.firing import Firing
 from trainers.objective import BatchResult, Objective, gradient_of
-from trainers.sae import SparseAutoencoder
+from trainers.relu import Relu
 from trainers.schedules import warmup
 from trainers.unit_norm import normalise_rows
-
-
-class ReluL1(SparseAutoencoder):
-    """acts = ReLU(W_enc x + b_enc);  recon = acts W_dec + b_dec."""
-
-    architecture = "relu_l1"
-
-    def encode(self, x: Tensor) -> Tensor:
-        return (x @ self.W_enc.T + self.b_enc).relu()
 
 
 class ReluL1Objective(Objective):
     """loss = E[ ||x - recon||^2 + lambda sum_i acts_i ||w_i|| ], lambda rising from 0 at the start."""
 
-    sae: ReluL1
+    sae: Relu
 
-    def __init__(self, config: ReluL1Config, d_in: int, generator: torch.Generator) -> None:
-        super().__init__(ReluL1(d_in, config.num_latents))
+    def __init__(self, config: ReluL1Config, widths: tuple[int, ...], generator: torch.Generator) -> None:
+        (d_in,) = widths
+        super().__init__(Relu(d_in, config.num_latents))
         self.l1_coefficient = config.l1_coefficient
         self.l1_warmup_fraction = config.l1_warmup_fraction
-        self.peak_lr = config.lr
-        self.lr_decay_fraction = config.lr_decay_fraction
+        self.peak_lr = config.lr or 5e-5
         with torch.no_grad():
             self.sae.W_dec.normal_(generator=generator)
             normalise_rows(self.sae.W_dec)
@@ -65,4 +56,4 @@ class ReluL1Objective(Objective):
         mse = error.square().sum().item() / rows
         l1 = (mean_acts @ norms).item()
         losses = {"loss": mse + l1_coefficient * l1, "mse": mse, "l1": l1}
-        return BatchResult(error, counts.sum().item() / rows, losses)
+        return BatchResult(x, error, counts.sum().item() / rows, losses)

@@ -4,38 +4,95 @@ Both weight matrices have one row for each latent: the encoder product is equall
 the gradients of the latents that fired are then whole rows.
 """
 
+import copy
 from abc import ABC, abstractmethod
+from typing import ClassVar, Self
 
 import torch
 from torch import Tensor, nn
 
+from trainers.row_norm import normalised
+
 
 class SparseAutoencoder(nn.Module, ABC):
-    """acts = sparse(W_enc x + b_enc);  recon = acts W_dec + b_dec.
+    """acts = activate(W_enc x + b_enc), or of x - b_dec;  recon = acts W_dec + b_dec.
 
-    W_enc and W_dec are [num_latents, d_in], float32.
+    W_enc is [num_latents, d_in], W_dec [num_latents, d_out], float32. d_out differs from d_in for transcoders alone.
     """
 
-    def __init__(self, d_in: int, num_latents: int) -> None:
+    is_homogeneous: ClassVar[bool] = True
+    """Twice the row and twice what `in_act_units` names give twice the activations, so these may be in any units."""
+    in_act_units: ClassVar[tuple[str, ...]] = ("b_enc",)
+    """Tensors with one number for each latent, in units of its activation."""
+
+    def __init__(self, d_in: int, num_latents: int, d_out: int | None = None, subtracts_b_dec: bool = False) -> None:
         super().__init__()
-        self.d_in = d_in
-        self.num_latents = num_latents
+        self.d_in, self.num_latents = d_in, num_latents
+        self.d_out = d_in if d_out is None else d_out
+        self.subtracts_b_dec = subtracts_b_dec
+        """The encoder sees x - b_dec."""
+        self.normalize = "none"
+        """How each row is normalised before all else: none, token_norm or layer_norm (`trainers.row_norm`)."""
+        assert not subtracts_b_dec or self.d_out == d_in, "b_dec is in the space of the targets"
         self.W_enc = nn.Parameter(torch.zeros(num_latents, d_in))
-        self.W_dec = nn.Parameter(torch.zeros(num_latents, d_in))
+        self.W_dec = nn.Parameter(torch.zeros(num_latents, self.d_out))
         self.b_enc = nn.Parameter(torch.zeros(num_latents))
-        self.b_dec = nn.Parameter(torch.zeros(d_in))
+        self.b_dec = nn.Parameter(torch.zeros(self.d_out))
+
+    def pre_acts(self, x: Tensor) -> Tensor:
+        """[..., num_latents] of `x` [..., d_in], normalised already."""
+        centred = x - self.b_dec if self.subtracts_b_dec else x
+        return centred @ self.W_enc.T + self.b_enc
 
     @abstractmethod
+    def activate(self, pre_acts: Tensor) -> Tensor:
+        """Activations of pre-activations, both [..., num_latents], zeros written out."""
+
+    def encode_normalised(self, x: Tensor) -> Tensor:
+        """As `encode`, of rows that are normalised already."""
+        return self.activate(self.pre_acts(x))
+
+    def reconstruct(self, x: Tensor, acts: Tensor) -> Tensor:
+        """The reconstruction, [..., d_out], of rows that are normalised already."""
+        return self.decode(acts)
+
     def encode(self, x: Tensor) -> Tensor:
         """Activations [..., num_latents] of `x` [..., d_in], zeros written out."""
+        return self.encode_normalised(normalised(x, self.normalize)[0])
 
     def decode(self, acts: Tensor) -> Tensor:
-        """Reconstruction [..., d_in] from activations [..., num_latents]."""
+        """[..., d_out] from activations [..., num_latents]; still normalised, where each row was."""
         return acts @ self.W_dec + self.b_dec
 
     def forward(self, x: Tensor) -> Tensor:
-        """Reconstruction of `x`, [..., d_in]."""
-        return self.decode(self.encode(x))
+        """Reconstruction, [..., d_out], of `x` [..., d_in]."""
+        rows, norm = normalised(x, self.normalize)
+        return norm.undo(self.reconstruct(rows, self.encode_normalised(rows)))
+
+    @torch.no_grad()
+    def folded(self, in_scale: Tensor, out_scale: Tensor) -> Self:
+        """A copy for raw rows of an SAE that was trained on rows times `in_scale` and targets times `out_scale`.
+
+        Scales are [d_in] and [d_out]. Where activations may be in any units, directions are given norm 1, which puts
+        the activations into units of the raw targets (Gemma Scope, arXiv:2408.05147, appendix A); else they stay.
+        """
+        raw = copy.deepcopy(self)
+        raw.W_enc.mul_(in_scale)
+        raw.W_dec.div_(out_scale)
+        raw.b_dec.div_(out_scale)
+        if raw.is_homogeneous:
+            raw.rescale_to_unit_norm()
+        return raw
+
+    @torch.no_grad()
+    def rescale_to_unit_norm(self) -> None:
+        """Gives each decoder direction norm 1 and moves its norm into the encoder; reconstructions stay as they are."""
+        norms = torch.linalg.vector_norm(self.W_dec, dim=1).clamp(min=torch.finfo(torch.float32).tiny)
+        self.W_dec.div_(norms[:, None])
+        self.W_enc.mul_(norms[:, None])
+        for name in self.in_act_units:
+            getattr(self, name).mul_(norms)
 
     def extra_repr(self) -> str:
-        return f"d_in={self.d_in}, num_latents={self.num_latents}"
+        width = f"d_in={self.d_in}" if self.d_in == self.d_out else f"d_in={self.d_in}, d_out={self.d_out}"
+        return f"{width}, num_latents={self.num_latents}"

@@ -1,7 +1,7 @@
 """SAEs on disk in SAELens' format (6.54): `cfg.json` and `sae_weights.safetensors`.
 
-The scale s that rows were multiplied by is folded in as Gemma Scope does (arXiv:2408.05147, appendix A): weights stay,
-biases are divided by s, and activations are then in units of the raw rows. SAELens' own fold keeps the scaled units.
+What stands there is for raw rows: constants are folded into the weights, a normalisation of each row by itself is named
+in cfg.json as SAELens names it.
 """
 
 import json
@@ -17,7 +17,7 @@ from torch import Tensor
 from shared.errors import UserError
 from shared.files import replace_folder
 from trainers.hook_names import transformer_lens_name
-from trainers.relu_l1 import ReluL1
+from trainers.relu import Relu
 from trainers.sae import SparseAutoencoder
 from trainers.topk import TopK
 
@@ -25,6 +25,10 @@ CONFIG = "cfg.json"
 WEIGHTS = "sae_weights.safetensors"
 SPARSITY = "sparsity.safetensors"
 METRICS = "metrics.json"
+ROW_NORMS = {"none": "none", "token_norm": "constant_norm_rescale", "layer_norm": "layer_norm"}
+"""Our names of a row's own normalisation -> SAELens'."""
+TRANSPOSED = frozenset({"W_enc", "W_skip"})
+"""Tensors that SAELens holds the other way round."""
 SAELENS_VERSION = "6.54.12"
 """The version whose format this is; without one SAELens takes the folder for a format of 2024."""
 NEVER = 1e-10
@@ -36,7 +40,10 @@ class SaeFacts:
     """Where an SAE's rows came from; goes into `cfg.json`."""
 
     model_name: str
-    hookpoint: str
+    inputs: tuple[str, ...]
+    """The hookpoints that are encoded, side by side."""
+    targets: tuple[str, ...]
+    """Those that are reconstructed: the same, but for transcoders."""
     context_tokens: int
     dataset: str
     prepend_bos: bool = True
@@ -46,10 +53,10 @@ class SaeFacts:
 
 
 def save_sae(
-    sae: SparseAutoencoder, scale: float, folder: Path, facts: SaeFacts, metrics: dict[str, Any], frequencies: Tensor
+    sae: SparseAutoencoder, folder: Path, facts: SaeFacts, metrics: dict[str, Any], frequencies: Tensor
 ) -> None:
-    """Writes an SAE that was trained on rows times `scale` as `folder`, for raw rows."""
-    tensors = {name: tensor.contiguous().cpu() for name, tensor in _folded(sae, scale).items()}
+    """Writes an SAE for raw rows as `folder`."""
+    tensors = {name: tensor.contiguous().cpu() for name, tensor in _tensors(sae).items()}
     sparsity = torch.log10(frequencies + NEVER).float().cpu()
     with replace_folder(folder) as temporary:
         (temporary / CONFIG).write_text(json.dumps(_config(sae, facts, metrics), indent=2), encoding="utf-8")
@@ -69,21 +76,36 @@ def load_sae(folder: str | Path, device: str | torch.device = "cpu") -> SparseAu
     tensors = _read_weights(folder / WEIGHTS)
     try:
         sae = _empty(config, folder)
-        tensors["W_enc"] = tensors["W_enc"].T
+        sae.normalize = next(ours for ours, theirs in ROW_NORMS.items() if theirs == _normalize_of(config))
+        for name in TRANSPOSED & tensors.keys():
+            tensors[name] = tensors[name].T
         sae.load_state_dict({name: tensor.float() for name, tensor in tensors.items()})
     except (KeyError, RuntimeError) as error:
         raise UserError(f"{folder} is damaged: {CONFIG} and {WEIGHTS} do not fit each other ({error})") from error
     return sae.to(device)
 
 
-@torch.no_grad()
-def _folded(sae: SparseAutoencoder, scale: float) -> dict[str, Tensor]:
-    """SAELens' tensors; where decoder norms are free they are moved into the encoder, so that directions are unit."""
-    W_enc, W_dec, b_enc = sae.W_enc.detach(), sae.W_dec.detach(), sae.b_enc.detach()
-    if isinstance(sae, ReluL1):
-        norms = torch.linalg.vector_norm(W_dec, dim=1).clamp(min=torch.finfo(torch.float32).tiny)
-        W_enc, W_dec, b_enc = W_enc * norms[:, None], W_dec / norms[:, None], b_enc * norms
-    return {"W_enc": W_enc.T, "W_dec": W_dec, "b_enc": b_enc / scale, "b_dec": sae.b_dec.detach() / scale}
+def read_facts(folder: str | Path) -> SaeFacts:
+    """Where the SAE in `folder` came from. Raises UserError as `load_sae`; what another's SAE leaves out is empty."""
+    metadata = _read_config(Path(folder) / CONFIG).get("metadata") or {}
+    headrace = metadata.get("headrace") or {}
+    hookpoint = metadata.get("hf_hook_name") or metadata.get("hook_name") or ""
+    return SaeFacts(
+        model_name=metadata.get("model_name") or "",
+        inputs=tuple(headrace.get("inputs") or [hookpoint]),
+        targets=tuple(headrace.get("targets") or [metadata.get("hf_hook_name_out") or hookpoint]),
+        context_tokens=metadata.get("context_size") or 0,
+        dataset=metadata.get("dataset_path") or "",
+        prepend_bos=bool(metadata.get("prepend_bos", True)),
+        exclude_special_tokens=bool(metadata.get("exclude_special_tokens", False)),
+        headrace=headrace,
+    )
+
+
+def _tensors(sae: SparseAutoencoder) -> dict[str, Tensor]:
+    """By SAELens' names and in its orientation."""
+    tensors = {name: tensor.detach() for name, tensor in sae.state_dict().items()}
+    return {name: tensor.T if name in TRANSPOSED else tensor for name, tensor in tensors.items()}
 
 
 def _config(sae: SparseAutoencoder, facts: SaeFacts, metrics: dict[str, Any]) -> dict[str, Any]:
@@ -93,7 +115,7 @@ def _config(sae: SparseAutoencoder, facts: SaeFacts, metrics: dict[str, Any]) ->
         "d_sae": sae.num_latents,
         "dtype": "float32",
         "device": "cpu",
-        "normalize_activations": "none",
+        "normalize_activations": ROW_NORMS[sae.normalize],
         "reshape_activations": "none",
         "metadata": _metadata(facts, metrics),
     }
@@ -104,24 +126,25 @@ def _architecture(sae: SparseAutoencoder) -> dict[str, Any]:
     if isinstance(sae, TopK):
         return {
             "architecture": "topk",
-            "apply_b_dec_to_input": True,
+            "apply_b_dec_to_input": sae.subtracts_b_dec,
             "k": sae.k,
             "rescale_acts_by_decoder_norm": False,
         }
-    assert isinstance(sae, ReluL1), f"no SAELens format for {type(sae).__name__}"
-    return {"architecture": "standard", "apply_b_dec_to_input": False}
+    assert isinstance(sae, Relu), f"no SAELens format for {type(sae).__name__}"
+    return {"architecture": "standard", "apply_b_dec_to_input": sae.subtracts_b_dec}
 
 
 def _metadata(facts: SaeFacts, metrics: dict[str, Any]) -> dict[str, Any]:
-    lens_name = transformer_lens_name(facts.hookpoint)
+    hookpoint = facts.inputs[0]
+    lens_name = transformer_lens_name(hookpoint)
     return {
         "sae_lens_version": SAELENS_VERSION,
         "sae_lens_training_version": None,
         "model_name": facts.model_name,
         "model_class_name": "HookedTransformer" if lens_name else "AutoModelForCausalLM",
-        "hook_name": lens_name or facts.hookpoint,
+        "hook_name": lens_name or hookpoint,
         "hook_head_index": None,
-        "hf_hook_name": facts.hookpoint,
+        "hf_hook_name": hookpoint,
         "context_size": facts.context_tokens,
         "seqpos_slice": [None],
         "prepend_bos": facts.prepend_bos,
@@ -131,18 +154,19 @@ def _metadata(facts: SaeFacts, metrics: dict[str, Any]) -> dict[str, Any]:
         "sequence_separator_token": "bos",
         "disable_concat_sequences": False,
         "l0": metrics.get("l0"),
-        "headrace": facts.headrace,
+        "headrace": {"inputs": facts.inputs, "targets": facts.targets, **facts.headrace},
     }
 
 
 def _empty(config: dict[str, Any], folder: Path) -> SparseAutoencoder:
     d_in, num_latents = config["d_in"], config["d_sae"]
-    match config["architecture"], config.get("apply_b_dec_to_input"):
-        case "topk", True if not config.get("rescale_acts_by_decoder_norm"):
-            return TopK(d_in, num_latents, config["k"])
-        case "standard", False:
-            return ReluL1(d_in, num_latents)
-        case architecture, _:
+    subtracts_b_dec = bool(config.get("apply_b_dec_to_input", True))
+    match config["architecture"]:
+        case "topk" if not config.get("rescale_acts_by_decoder_norm"):
+            return TopK(d_in, num_latents, config["k"], subtracts_b_dec=subtracts_b_dec)
+        case "standard":
+            return Relu(d_in, num_latents, subtracts_b_dec=subtracts_b_dec)
+        case architecture:
             raise UserError(f"{folder / CONFIG} has an SAE of a kind that Headrace does not read: {architecture}")
 
 
@@ -155,11 +179,15 @@ def _read_config(path: Path) -> dict[str, Any]:
         raise UserError(f"{path} is damaged: it is not JSON") from None
     if not isinstance(config, dict):
         raise UserError(f"{path} is damaged: it is not a JSON object")
-    if config.get("normalize_activations", "none") != "none":
+    if _normalize_of(config) not in ROW_NORMS.values():
         raise UserError(
             f"{path} has normalize_activations {config['normalize_activations']!r}; fold it into the weights"
         )
     return config
+
+
+def _normalize_of(config: dict[str, Any]) -> str:
+    return str(config.get("normalize_activations", "none"))
 
 
 def _read_weights(path: Path) -> dict[str, Tensor]:

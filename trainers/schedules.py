@@ -14,6 +14,11 @@ def decay(fraction: float, decay_fraction: float) -> float:
     return 1.0 if fraction <= 1.0 - decay_fraction else max(0.0, 1.0 - fraction) / decay_fraction
 
 
+def annealed(fraction: float, anneal_fraction: float, start: float, end: float) -> float:
+    """Goes linearly from `start` to `end` over `anneal_fraction`, then stays there."""
+    return start + (end - start) * warmup(fraction, anneal_fraction)
+
+
 def learning_rate(fraction: float, peak: float, warmup_fraction: float, decay_fraction: float) -> float:
     """The learning rate of the step that begins at `fraction`."""
     return peak * warmup(fraction, warmup_fraction) * decay(fraction, decay_fraction)

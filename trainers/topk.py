@@ -9,12 +9,13 @@ import math
 import torch
 from torch import Tensor
 
-from shared.config import TopKConfig
+from shared.trainer_config import ActiveConfig, TopKConfig
 from trainers.codes import SparseCodes
 from trainers.firing import Firing
 from trainers.geometric_median import geometric_median
 from trainers.objective import BatchResult, Objective, gradient_of
 from trainers.sae import SparseAutoencoder
+from trainers.schedules import annealed
 from trainers.selection import largest_pre_acts
 from trainers.unit_norm import normalise_rows, project_gradient
 
@@ -26,14 +27,13 @@ ADAM_EPS = 6.25e-10
 class TopK(SparseAutoencoder):
     """acts = ReLU(TopK(W_enc (x - b_dec) + b_enc));  recon = acts W_dec + b_dec."""
 
-    architecture = "topk"
-
-    def __init__(self, d_in: int, num_latents: int, k: int) -> None:
-        super().__init__(d_in, num_latents)
+    def __init__(
+        self, d_in: int, num_latents: int, k: int, d_out: int | None = None, subtracts_b_dec: bool = True
+    ) -> None:
+        super().__init__(d_in, num_latents, d_out, subtracts_b_dec)
         self.k = k
 
-    def encode(self, x: Tensor) -> Tensor:
-        pre_acts = (x - self.b_dec) @ self.W_enc.T + self.b_enc
+    def activate(self, pre_acts: Tensor) -> Tensor:
         top_acts, top_indices = torch.topk(pre_acts, self.k, dim=-1, sorted=False)
         return torch.zeros_like(pre_acts).scatter(-1, top_indices, top_acts.relu())
 
@@ -52,12 +52,13 @@ class TopKObjective(Objective):
     mse_scale: Tensor
     adam_eps = ADAM_EPS
 
-    def __init__(self, config: TopKConfig, d_in: int, generator: torch.Generator) -> None:
-        super().__init__(TopK(d_in, config.num_latents, config.k))
+    def __init__(self, config: TopKConfig, widths: tuple[int, ...], generator: torch.Generator) -> None:
+        (d_in,) = widths
+        super().__init__(TopK(d_in, config.num_latents, config.active))
+        self.config = config
         self.auxk = config.auxk or nearest_power_of_two(d_in / 2)
         self.auxk_alpha = config.auxk_alpha
         self.peak_lr = config.lr or 2e-4 / math.sqrt(config.num_latents / 2**14)
-        self.lr_decay_fraction = config.lr_decay_fraction
         self.register_buffer("mse_scale", torch.ones((), dtype=torch.float32))
         bound = 1 / math.sqrt(d_in)
         with torch.no_grad():
@@ -75,7 +76,7 @@ class TopKObjective(Objective):
     def backward(self, x: Tensor, firing: Firing, fraction: float) -> BatchResult:
         sae = self.sae
         centred = x - sae.b_dec
-        top_acts, top_indices = largest_pre_acts(centred, sae.W_enc, sae.b_enc, sae.k)
+        top_acts, top_indices = largest_pre_acts(centred, sae.W_enc, sae.b_enc, active_now(self.config, x, fraction))
         codes = SparseCodes.of_largest(top_acts.relu_(), top_indices, sae.num_latents)
         error = centred - codes.decode(sae.W_dec)
         self._backward_codes(codes, centred, d_recon=error * (-2 * self.mse_scale / x.numel()))
@@ -84,7 +85,7 @@ class TopKObjective(Objective):
         auxk_loss = self._backward_auxk(centred, error, firing.dead()) if self.auxk_alpha else 0.0
         l0 = torch.count_nonzero(top_acts).item() / len(x)
         losses = {"loss": mse_loss + self.auxk_alpha * auxk_loss, "mse": mse_loss, "auxk": auxk_loss}
-        return BatchResult(error, l0, losses)
+        return BatchResult(x, error, l0, losses)
 
     def constrain_gradients(self) -> None:
         assert self.sae.W_dec.grad is not None
@@ -123,6 +124,12 @@ class TopKObjective(Objective):
         gradient_of(sae.b_enc).mul_(beta).add_(d_pre)
         d_bias = 0.0 if is_aux else d_recon.sum(0)
         gradient_of(sae.b_dec).mul_(beta).add_(d_bias - d_pre @ sae.W_enc)
+
+
+def active_now(config: ActiveConfig, x: Tensor, fraction: float) -> int:
+    """How many latents of each row are active at `fraction` of the token budget, annealed as `config` says."""
+    start = config.k_anneal_from or max(config.active, min(x.shape[1], config.num_latents))
+    return round(annealed(fraction, config.k_anneal_fraction, start, config.active))
 
 
 def nearest_power_of_two(number: float) -> int:

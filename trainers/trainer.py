@@ -5,28 +5,32 @@ loaded again, and their weights come out bit for bit the same (on like hardware,
 """
 
 import math
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from shared.config import AnyTrainer
 from shared.digest import StreamDigest
 from shared.errors import JobFailed
 from shared.row_table import Rows
+from shared.trainer_config import TrainerConfig
+from trainers.accumulation import Accumulation
 from trainers.architectures import make_objective
 from trainers.batches import Batches, to_float32
 from trainers.checkpoint import open_trainer, restore_trainer, save_trainer
+from trainers.ema import Ema
 from trainers.firing import Firing
 from trainers.fvu import Sums, Window
+from trainers.row_norm import PER_ROW, normalised
 from trainers.sae import SparseAutoencoder
 from trainers.saelens_format import SaeFacts, save_sae
 from trainers.schedules import learning_rate
 
 WINDOW_FRACTION = 1 / 20
 """Metrics are over the last this share of the token budget."""
-ADAM_BETAS = (0.9, 0.999)
 
 
 @dataclass(frozen=True)
@@ -49,29 +53,43 @@ class Trainer:
     """Reads blocks 0, 1, 2 … and takes a step for every `batch_rows` rows."""
 
     def __init__(
-        self, config: AnyTrainer, d_in: int, seed: int, total_rows: int, device: str | torch.device = "cpu"
+        self,
+        config: TrainerConfig,
+        widths: Mapping[str, int],
+        seed: int,
+        total_rows: int,
+        device: str | torch.device = "cpu",
     ) -> None:
-        """Weights at their start; `seed` is the job's, used where the trainer's configuration has none."""
+        """Weights at their start.
+
+        Args:
+            widths: of the hookpoints that a row is made of, in order: `config.columns`.
+            seed: the job's, used where the trainer's configuration has none.
+        """
         self.config = config
-        self.d_in = d_in
+        self.widths = dict(widths)
         self.seed = seed if config.seed is None else config.seed
         self.total_rows = total_rows
         self.device = torch.device(device)
-        self.scale: float | None = None
+        self.scales: dict[str, float] = {}
+        """Hookpoint -> what its activations are multiplied by; empty until fixed."""
         self.cursor = self.rows_read = self.rows_trained = self.steps = 0
         self.digest = StreamDigest()
-        self.objective = make_objective(config, d_in, self.seed).to(self.device)
+        row_widths = tuple(self.widths.values())
+        self.objective = make_objective(config, row_widths, self.seed).to(self.device)
+        self.accumulation = Accumulation(self.objective, config.accumulate).to(self.device)
+        self.ema = None if config.ema_decay is None else Ema(self.objective, config.ema_decay).to(self.device)
         window_rows = max(1, int(total_rows * WINDOW_FRACTION))
-        self.window = Window(window_rows, d_in)
+        self.window = Window(window_rows, self.sae.d_out)
         self.firing = Firing(config.num_latents, config.dead_after_tokens, window_rows).to(self.device)
-        self.batches = Batches(config.batch_rows, d_in, self.device)
+        self.batches = Batches(config.batch_rows, row_widths, self.device)
         self.optimiser = torch.optim.Adam(
-            self.objective.parameters(), betas=ADAM_BETAS, eps=self.objective.adam_eps, fused=True
+            self.objective.parameters(), betas=config.adam_betas, eps=self.objective.adam_eps, fused=True
         )
 
     @property
     def sae(self) -> SparseAutoencoder:
-        """The SAE as it stands, for scaled rows; `save_sae` folds the scale in."""
+        """The SAE as it stands, for scaled rows; `exported` folds the scales in."""
         return self.objective.sae
 
     @property
@@ -82,29 +100,29 @@ class Trainer:
     @property
     def lr(self) -> float:
         """Of the next step."""
-        objective = self.objective
-        return learning_rate(
-            self.fraction, objective.peak_lr, self.config.lr_warmup_fraction, objective.lr_decay_fraction
-        )
+        config = self.config
+        return learning_rate(self.fraction, self.objective.peak_lr, config.lr_warmup_fraction, config.lr_decay_fraction)
 
-    def fix_scale(self, scale: float) -> None:
-        """Says what every row is multiplied by; before the first block, and never changed after."""
-        assert self.scale is None or self.scale == scale, "the scale is fixed once"
-        assert math.isfinite(scale) and scale > 0, f"scale {scale}"
-        self.scale = scale
+    def fix_scales(self, scales: Mapping[str, float]) -> None:
+        """Says what each hookpoint's activations are multiplied by; before the first block, and never changed after."""
+        assert not self.scales or self.scales == scales, "scales are fixed once"
+        assert scales.keys() == self.widths.keys(), f"scales of {sorted(scales)}"
+        assert all(math.isfinite(scale) and scale > 0 for scale in scales.values()), f"scales {scales}"
+        self.scales = {hookpoint: scales[hookpoint] for hookpoint in self.widths}
 
-    def read(self, block: int, rows: Rows, hookpoint: str) -> Report:
+    def read(self, block: int, rows: Rows) -> Report:
         """Trains on every batch that block `block`, the one at the cursor, fills; the metrics are of those.
 
         Raises:
             JobFailed: a loss is not finite.
         """
         assert block == self.cursor, f"block {block} came, {self.cursor} is next"
-        values, scale = rows.activations[hookpoint], self._fixed_scale()
+        columns, scales = [rows.activations[hookpoint] for hookpoint in self.widths], self._fixed_scales()
         if block == 0:
-            self.objective.start(to_float32(values).to(self.device).mul_(scale))
-        sums = Sums.none(self.d_in)
-        for batch in self.batches.add(values, scale):
+            first = [to_float32(values).mul_(scale) for values, scale in zip(columns, scales, strict=True)]
+            self.objective.start(normalised(torch.cat(first, dim=1).to(self.device), self.config.normalize)[0])
+        sums = Sums.none(self.sae.d_out)
+        for batch in self.batches.add(columns, scales):
             sums += self._step(batch)
         self.window.add(sums)
         self.digest.update(rows)
@@ -119,10 +137,12 @@ class Trainer:
 
     def finish(self) -> Report | None:
         """Trains on the last batch, shorter than the others; None where no row waits."""
-        batch = self.batches.flush(self._fixed_scale()) if self.rows_read else None
-        if batch is None:
+        batch = self.batches.flush(self._fixed_scales()) if self.rows_read else None
+        if batch is None and self.accumulation.is_empty:
             return None
-        sums = self._step(batch)
+        sums = Sums.none(self.sae.d_out) if batch is None else self._step(batch)
+        if not self.accumulation.is_empty:
+            self._update()
         self.window.add(sums)
         return self._report(sums)
 
@@ -135,35 +155,63 @@ class Trainer:
         save_trainer(self, folder)
 
     @classmethod
-    def load(cls, folder: Path, config: AnyTrainer, device: str | torch.device = "cpu") -> "Trainer":
+    def load(cls, folder: Path, config: TrainerConfig, device: str | torch.device = "cpu") -> "Trainer":
         """The trainer that was saved as `folder`, to go on as if it had never stopped.
 
         Raises:
             CheckpointError: a file is damaged, or the trainer was one that `config` does not describe.
         """
         facts, tensors = open_trainer(folder, config)
-        trainer = cls(config, facts["d_in"], facts["seed"], facts["total_rows"], device)
+        trainer = cls(config, facts["widths"], facts["seed"], facts["total_rows"], device)
         restore_trainer(trainer, facts, tensors)
         return trainer
 
     def save_sae(self, folder: Path, facts: SaeFacts) -> None:
         """Writes the SAE as it stands, for raw rows, in SAELens' format."""
-        frequencies = self.firing.frequencies()
-        save_sae(self.sae, self._fixed_scale(), folder, facts, asdict(self.report()), frequencies)
+        save_sae(self.exported(), folder, facts, asdict(self.report()), self.firing.frequencies())
+
+    def exported(self) -> SparseAutoencoder:
+        """A copy of the SAE as it stands, for raw rows; of averaged weights, where the configuration asks for them."""
+        objective = self.objective if self.ema is None else self.ema.averaged(self.objective)
+        trained = objective.trained()
+        columns = [torch.full((width,), self.scales[name]) for name, width in self.widths.items()]
+        scales = torch.cat(columns).to(self.device)
+        raw = trained.folded(scales[: trained.d_in], scales[-trained.d_out :])
+        raw.normalize = self.config.normalize if self.config.normalize in PER_ROW else "none"
+        return raw
 
     def _step(self, x: Tensor) -> Sums:
-        result = self.objective.backward(x, self.firing, self.fraction)
+        """Takes in a batch, and steps when enough have accumulated."""
+        x = normalised(x, self.config.normalize)[0]
+        with self._precision():
+            result = self.objective.backward(x, self.firing, self.fraction)
         if not math.isfinite(result.losses["loss"]):
             raise JobFailed(f"trainer {self.config.name}: the loss of step {self.steps} is {result.losses['loss']}")
+        is_due = self.accumulation.add(self.objective.parameters())
+        if is_due:
+            self._update()
+        self.rows_trained += len(x)
+        if is_due:
+            self.objective.after_step(x, self.optimiser, self.fraction)
+        return Sums.of(result.target, result.error, result.l0, result.losses)
+
+    def _update(self) -> None:
+        """One optimiser step by what has accumulated."""
+        self.accumulation.take(self.objective.parameters())
         self.objective.constrain_gradients()
         if self.config.grad_clip is not None:
             clip_gradients(list(self.objective.parameters()), self.config.grad_clip)
         self.optimiser.param_groups[0]["lr"] = self.lr
         self.optimiser.step()
         self.objective.constrain_weights()
-        self.rows_trained += len(x)
+        if self.ema is not None:
+            self.ema.update(self.objective)
         self.steps += 1
-        return Sums.of(x, result.error, result.l0, result.losses)
+
+    def _precision(self) -> AbstractContextManager[object]:
+        if self.config.autocast == "none":
+            return nullcontext()
+        return torch.autocast(self.device.type, torch.bfloat16)
 
     def _report(self, sums: Sums) -> Report:
         return Report(
@@ -177,9 +225,9 @@ class Trainer:
             lr=self.lr,
         )
 
-    def _fixed_scale(self) -> float:
-        assert self.scale is not None, "fix_scale comes before the first block"
-        return self.scale
+    def _fixed_scales(self) -> list[float]:
+        assert self.scales, "fix_scales comes before the first block"
+        return list(self.scales.values())
 
 
 def clip_gradients(parameters: list[torch.nn.Parameter], max_norm: float) -> None:

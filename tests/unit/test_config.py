@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from shared.config import Job, TopKConfig
+from shared.config import Job
+from shared.trainer_config import TopKConfig
 
 ROOT = Path(__file__).parents[2]
 RAW: dict[str, Any] = {
@@ -30,10 +31,10 @@ def test_configuration_is_frozen() -> None:
 
 
 def test_trainer_reads_the_only_hookpoint_unless_it_names_one() -> None:
-    assert job().hookpoint_of(job().trainers[0]) == "h.0"
+    assert job().trainers[0].columns(("h.0",)) == ("h.0",)
     two = {"name": "m", "hookpoints": ["h.0", "h.1"]}
     named = job(model=two, trainers=[{**RAW["trainers"][0], "hookpoint": "h.1"}])
-    assert named.hookpoint_of(named.trainers[0]) == "h.1"
+    assert named.trainers[0].columns(named.model.hookpoints) == ("h.1",)
     with pytest.raises(ValidationError, match="must say which of model"):
         job(model=two)
 

@@ -10,6 +10,9 @@ from hypothesis import strategies as st
 
 from shared.errors import UserError
 from shared.job_file import dump_job, load_job, parse_job
+from shared.trainer_config import TRAINER_CONFIGS
+
+KNOWN = " or ".join([", ".join(list(TRAINER_CONFIGS)[:-1]), list(TRAINER_CONFIGS)[-1]])
 
 TEXT = """
 name: sizes
@@ -112,8 +115,14 @@ def test_home_folder_is_written_as_in_a_shell(monkeypatch: pytest.MonkeyPatch) -
         ("trainers={}", "trainers must be a list, got {}"),
         ("trainers=[]", "trainers must not be empty"),
         ("trainers.0=5", "trainers[0] must be a section with keys of its own, got 5"),
-        ("trainers.1.architecture=jump", "trainers[1].architecture must be topk or relu_l1, got 'jump'"),
-        ("trainers.1={num_latents: 8, name: x}", "trainers[1].architecture is missing; it must be topk or relu_l1"),
+        (
+            "trainers.1.architecture=jump",
+            "trainers[1].architecture must be topk, relu_l1 or package.module:Class, got 'jump'",
+        ),
+        (
+            "trainers.1={num_latents: 8, name: x}",
+            "trainers[1].architecture is missing; it must be topk, relu_l1 or package.module:Class",
+        ),
         ("trainers.1={architecture: topk, k: 1}", "trainers[1].num_latents is missing"),
         ("trainers.1.num_latents=[]", "trainers[1].num_latents must not be an empty list"),
         ("trainers.0.gpus=1.5", "trainers[0].gpus must be a whole number, or a part of one such as 0.5, got 1.5"),
@@ -128,7 +137,7 @@ def test_wrong_value_is_named_with_what_would_be_right(override: str, sentence: 
     [
         ("tokns=5", "unknown key tokns; did you mean tokens?"),
         ("stream.lane=2", "unknown key stream.lane; did you mean lanes?"),
-        ("trainers.1.k=3", "unknown key trainers[1].k; known are name, hookpoint, num_latents,"),
+        ("trainers.1.k=3", "unknown key trainers[1].k; known are name, architecture, hookpoint, num_latents,"),
         ("5=5", "unknown key 5; known are name, seed, model,"),
     ],
 )

@@ -12,8 +12,9 @@ from cluster.memory_plan import (
     plan_memory,
     trainer_bytes,
 )
-from shared.config import Job, ReluL1Config, TopKConfig
+from shared.config import Job
 from shared.errors import UserError
+from shared.trainer_config import ReluL1Config, TopKConfig
 
 GIB = 2**30
 WIDTHS = {"h.0": 768}

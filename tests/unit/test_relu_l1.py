@@ -3,7 +3,7 @@ import torch
 from torch import Tensor
 from torch.testing import assert_close
 
-from shared.config import ReluL1Config
+from shared.trainer_config import ReluL1Config
 from trainers.architectures import make_objective
 from trainers.codes import SPARSE_BELOW
 from trainers.firing import Firing
@@ -14,7 +14,7 @@ D_IN, NUM_LATENTS, ROWS = 16, 64, 100
 
 def some_objective(**keys: object) -> ReluL1Objective:
     keys = {"name": "r", "architecture": "relu_l1", "num_latents": NUM_LATENTS, **keys}
-    objective = make_objective(ReluL1Config.model_validate(keys), D_IN, 0)
+    objective = make_objective(ReluL1Config.model_validate(keys), (D_IN,), 0)
     assert isinstance(objective, ReluL1Objective)
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
@@ -60,7 +60,7 @@ def test_counts_who_fired() -> None:
 
 
 def test_starts_with_short_directions_the_same_in_both_matrices_and_no_biases() -> None:
-    sae = make_objective(ReluL1Config(name="r", architecture="relu_l1", num_latents=8), D_IN, 0).sae
+    sae = make_objective(ReluL1Config(name="r", architecture="relu_l1", num_latents=8), (D_IN,), 0).sae
     assert_close(sae.W_dec.detach().norm(dim=1), torch.full((8,), 0.1))
     assert torch.equal(sae.W_enc, sae.W_dec)
     assert sae.b_enc.abs().max() == sae.b_dec.abs().max() == 0

@@ -8,16 +8,25 @@ from safetensors.torch import load_file
 from torch import Tensor
 from torch.testing import assert_close
 
-from shared.config import AnyTrainer, ReluL1Config, TopKConfig
 from shared.errors import UserError
 from shared.row_table import Rows
-from trainers import SaeFacts, Trainer, activation_scale, load_sae
+from shared.trainer_config import AnyTrainer, ReluL1Config, TopKConfig
+from trainers import SaeFacts, Trainer, activation_scale, load_sae, read_facts
 
 D_IN, SCALE_OF_ROWS = 24, 30.0
 TOPK = TopKConfig(name="t", architecture="topk", num_latents=96, k=5, batch_rows=128, lr=1e-2)
 RELU_L1 = ReluL1Config(name="r", architecture="relu_l1", num_latents=96, batch_rows=128, lr=1e-2)
 BOTH = pytest.mark.parametrize("config", [TOPK, RELU_L1], ids=["topk", "relu_l1"])
-FACTS = SaeFacts("openai-community/gpt2", "transformer.h.8", 128, "data/*.parquet", True, False, {"tokens": 1000})
+FACTS = SaeFacts(
+    "openai-community/gpt2",
+    ("transformer.h.8",),
+    ("transformer.h.8",),
+    128,
+    "data/*.parquet",
+    True,
+    False,
+    {"tokens": 1000},
+)
 
 
 def raw_rows(seed: int = 0) -> np.ndarray:
@@ -26,16 +35,15 @@ def raw_rows(seed: int = 0) -> np.ndarray:
 
 
 def trained(config: AnyTrainer) -> Trainer:
-    trainer = Trainer(config, D_IN, seed=0, total_rows=3000)
-    trainer.fix_scale(activation_scale(torch.from_numpy(raw_rows())))
+    trainer = Trainer(config, {"h": D_IN}, seed=0, total_rows=3000)
+    trainer.fix_scales({"h": activation_scale(torch.from_numpy(raw_rows()))})
     for block in range(3):
-        trainer.read(block, Rows(np.zeros((1000, 5), np.int32), {"h": raw_rows(block)}), "h")
+        trainer.read(block, Rows(np.zeros((1000, 5), np.int32), {"h": raw_rows(block)}))
     return trainer
 
 
 def expected_recon(trainer: Trainer, raw: Tensor) -> Tensor:
-    assert trainer.scale is not None
-    return trainer.sae(raw * trainer.scale).detach() / trainer.scale
+    return trainer.sae(raw * trainer.scales["h"]).detach() / trainer.scales["h"]
 
 
 @BOTH
@@ -63,16 +71,15 @@ def test_saelens_computes_the_same_reconstruction_and_latents(config: AnyTrainer
     assert metadata.model_name == "openai-community/gpt2"
     assert metadata.hook_name == "blocks.8.hook_resid_post"
     assert metadata.hf_hook_name == "transformer.h.8"
-    assert metadata.headrace == {"tokens": 1000}
+    assert metadata.headrace["tokens"] == 1000 and read_facts(tmp_path / "sae").inputs == ("transformer.h.8",)
 
 
 def test_topk_activations_are_in_units_of_raw_rows(tmp_path: Path) -> None:
     trainer, raw = trained(TOPK), torch.from_numpy(raw_rows(9))
     trainer.save_sae(tmp_path / "sae", FACTS)
-    assert trainer.scale is not None
     with torch.no_grad():
-        scaled_acts = trainer.sae.encode(raw * trainer.scale)
-        assert_close(load_sae(tmp_path / "sae").encode(raw), scaled_acts / trainer.scale, rtol=1e-4, atol=1e-3)
+        scaled_acts = trainer.sae.encode(raw * trainer.scales["h"])
+        assert_close(load_sae(tmp_path / "sae").encode(raw), scaled_acts / trainer.scales["h"], rtol=1e-4, atol=1e-3)
 
 
 def test_firing_frequencies_and_metrics_lie_beside_the_weights(tmp_path: Path) -> None:
@@ -110,10 +117,9 @@ def test_a_damaged_folder_is_refused_with_a_sentence(file: str, damage: str, tmp
 @pytest.mark.parametrize(
     ("key", "value", "words"),
     [
-        ("architecture", "gated", "does not read: gated"),
-        ("apply_b_dec_to_input", False, "does not read: topk"),
+        ("architecture", "temporal", "does not read: temporal"),
         ("rescale_acts_by_decoder_norm", True, "does not read: topk"),
-        ("normalize_activations", "layer_norm", "normalize_activations 'layer_norm'"),
+        ("normalize_activations", "covariance_whitening", "normalize_activations 'covariance_whitening'"),
         ("d_sae", 95, "do not fit each other"),
     ],
 )

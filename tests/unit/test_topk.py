@@ -3,7 +3,7 @@ import torch
 from torch import Tensor
 from torch.testing import assert_close
 
-from shared.config import TopKConfig
+from shared.trainer_config import TopKConfig
 from trainers.architectures import make_objective
 from trainers.firing import Firing
 from trainers.topk import FIRED_ABOVE, TopKObjective, nearest_power_of_two
@@ -15,7 +15,7 @@ D_IN, NUM_LATENTS, ROWS = 16, 64, 100
 def some_objective(seed: int = 0, dtype: torch.dtype = torch.float64, **keys: object) -> TopKObjective:
     """An objective with biases that are not zero and with weights that are no longer those of the start."""
     keys = {"name": "t", "architecture": "topk", "num_latents": NUM_LATENTS, "k": 4, **keys}
-    objective = make_objective(TopKConfig.model_validate(keys), D_IN, seed)
+    objective = make_objective(TopKConfig.model_validate(keys), (D_IN,), seed)
     assert isinstance(objective, TopKObjective)
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
@@ -162,7 +162,7 @@ def test_an_activation_too_small_does_not_keep_a_latent_alive() -> None:
 
 def test_gradient_is_projected_and_directions_stay_unit() -> None:
     config = TopKConfig(name="t", architecture="topk", num_latents=NUM_LATENTS, k=4, batch_rows=ROWS, lr=0.1)
-    trainer = Trainer(config, D_IN, seed=0, total_rows=1000)
+    trainer = Trainer(config, {"h": D_IN}, seed=0, total_rows=1000)
     W_dec = trainer.sae.W_dec
     for step in range(5):
         trainer._step(some_rows(step, torch.float32))
@@ -175,7 +175,7 @@ def test_gradient_is_projected_and_directions_stay_unit() -> None:
 
 def test_starts_with_the_decoder_as_the_normed_encoder_and_the_bias_at_the_median() -> None:
     config = TopKConfig(name="t", architecture="topk", num_latents=NUM_LATENTS, k=4)
-    objective = make_objective(config, D_IN, 0)
+    objective = make_objective(config, (D_IN,), 0)
     sae = objective.sae
     assert_close(sae.W_dec.detach(), torch.nn.functional.normalize(sae.W_enc.detach(), dim=1))
     assert sae.b_enc.abs().max() == 0

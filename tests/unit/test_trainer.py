@@ -6,18 +6,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from shared.config import AnyTrainer, ReluL1Config, TopKConfig
 from shared.errors import CheckpointError, JobFailed
 from shared.row_table import Rows
-from trainers import Trainer, activation_scale
+from shared.trainer_config import TrainerConfig
+from tests.trainer_samples import RELU_L1, TOPK, new_trainer, some_block, true_features
+from trainers import Trainer
 from trainers.trainer import clip_gradients
 
-D_IN, NUM_FEATURES, BLOCK_ROWS = 32, 48, 1000
-
-TOPK = TopKConfig(
-    name="t", architecture="topk", num_latents=64, k=2, batch_rows=70, lr=3e-3, dead_after_tokens=60, auxk=8
-)
-RELU_L1 = ReluL1Config(name="r", architecture="relu_l1", num_latents=64, batch_rows=170, lr=3e-3, l1_coefficient=2.0)
 BOTH = pytest.mark.parametrize("config", [TOPK, RELU_L1], ids=["topk", "relu_l1"])
 
 
@@ -29,28 +24,9 @@ def _one_thread() -> Iterator[None]:
     torch.set_num_threads(threads)
 
 
-def true_features() -> np.ndarray:
-    directions = np.random.default_rng(0).standard_normal((NUM_FEATURES, D_IN)).astype(np.float32)
-    return directions / np.linalg.norm(directions, axis=1, keepdims=True)
-
-
-def some_block(number: int, num_rows: int = BLOCK_ROWS) -> Rows:
-    """Sparse sums of known directions."""
-    generator = np.random.default_rng(100 + number)
-    acts = (generator.random((num_rows, NUM_FEATURES)) < 3 / NUM_FEATURES) * generator.uniform(0.5, 1.5, (num_rows, 1))
-    addresses = generator.integers(0, 1000, (num_rows, 5)).astype(np.int32)
-    return Rows(addresses, {"h": (acts @ true_features()).astype(np.float32)})
-
-
-def new_trainer(config: AnyTrainer, num_blocks: int = 10, **keys: int) -> Trainer:
-    trainer = Trainer(config, D_IN, seed=7, total_rows=num_blocks * BLOCK_ROWS, **keys)
-    trainer.fix_scale(activation_scale(torch.from_numpy(some_block(0).activations["h"])))
-    return trainer
-
-
 def read_blocks(trainer: Trainer, start: int, stop: int) -> None:
     for number in range(start, stop):
-        trainer.read(number, some_block(number), "h")
+        trainer.read(number, some_block(number))
 
 
 def whole_state(trainer: Trainer) -> list[Tensor]:
@@ -65,7 +41,7 @@ def same_state(first: Trainer, second: Trainer) -> bool:
 
 
 @BOTH
-def test_trainers_that_take_turns_are_those_that_train_alone(config: AnyTrainer) -> None:
+def test_trainers_that_take_turns_are_those_that_train_alone(config: TrainerConfig) -> None:
     wide = config.model_copy(update={"num_latents": 128})
     together, other = new_trainer(config), new_trainer(wide)
     for number in range(4):
@@ -80,7 +56,7 @@ def test_trainers_that_take_turns_are_those_that_train_alone(config: AnyTrainer)
 @BOTH
 @pytest.mark.parametrize("stop_after", [0, 1, 3])
 def test_a_trainer_that_was_saved_and_loaded_is_one_that_never_stopped(
-    config: AnyTrainer, stop_after: int, tmp_path: Path
+    config: TrainerConfig, stop_after: int, tmp_path: Path
 ) -> None:
     straight, stopped = new_trainer(config, 5), new_trainer(config, 5)
     read_blocks(straight, 0, 5)
@@ -96,21 +72,21 @@ def test_a_trainer_that_was_saved_and_loaded_is_one_that_never_stopped(
 
 def test_auxk_and_dead_latents_were_part_of_what_was_resumed() -> None:
     trainer = new_trainer(TOPK, 5)
-    assert any(trainer.read(number, some_block(number), "h").losses["auxk"] > 0 for number in range(5))
+    assert any(trainer.read(number, some_block(number)).losses["auxk"] > 0 for number in range(5))
     assert int(trainer.firing.tokens_since_fired.max()) > 60
 
 
 def test_block_boundaries_do_not_change_the_weights() -> None:
     whole, parts = new_trainer(TOPK), new_trainer(TOPK)
     block = some_block(0, 1000)
-    whole.read(0, block, "h")
+    whole.read(0, block)
     parts.objective.load_state_dict(new_trainer(TOPK).objective.state_dict())
     parts.objective.start = lambda rows: None  # type: ignore[method-assign]
     started = new_trainer(TOPK)
-    started.objective.start(torch.from_numpy(block.activations["h"]) * started._fixed_scale())
+    started.objective.start(torch.from_numpy(block.activations["h"]) * started.scales["h"])
     parts.objective.load_state_dict(started.objective.state_dict())
     for number, start in enumerate(range(0, 1000, 130)):
-        parts.read(number, block.slice(start, start + 130), "h")
+        parts.read(number, block.slice(start, start + 130))
     assert parts.steps == whole.steps == 14
     assert torch.equal(parts.sae.W_dec, whole.sae.W_dec)
     assert parts.digest != whole.digest
@@ -142,14 +118,14 @@ def test_finishing_twice_takes_one_step() -> None:
 
 def test_a_block_out_of_order_is_refused() -> None:
     with pytest.raises(AssertionError, match="block 1 came, 0 is next"):
-        new_trainer(TOPK).read(1, some_block(1), "h")
+        new_trainer(TOPK).read(1, some_block(1))
 
 
 def test_loss_that_is_not_finite_ends_the_job_with_a_sentence() -> None:
     trainer, block = new_trainer(TOPK), some_block(0)
     block.activations["h"][10, 3] = np.nan
     with pytest.raises(JobFailed, match="trainer t: the loss of step 0 is nan"):
-        trainer.read(0, block, "h")
+        trainer.read(0, block)
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
@@ -157,8 +133,8 @@ def test_half_precision_rows_train_as_their_values(dtype: torch.dtype) -> None:
     values = torch.from_numpy(some_block(0).activations["h"]).to(dtype)
     stored = values.view(torch.uint16).numpy() if dtype == torch.bfloat16 else values.numpy()
     half, full = new_trainer(TOPK), new_trainer(TOPK)
-    half.read(0, Rows(some_block(0).addresses, {"h": stored}), "h")
-    full.read(0, Rows(some_block(0).addresses, {"h": values.float().numpy()}), "h")
+    half.read(0, Rows(some_block(0).addresses, {"h": stored}))
+    full.read(0, Rows(some_block(0).addresses, {"h": values.float().numpy()}))
     assert torch.equal(half.sae.W_enc, full.sae.W_enc)
     assert torch.equal(half.batches.waiting.float(), full.batches.waiting)
 
@@ -196,7 +172,7 @@ def test_clipping_bounds_the_common_norm_and_leaves_small_gradients() -> None:
     [TOPK.model_copy(update={"k": 4, "dead_after_tokens": 10**6}), RELU_L1.model_copy(update={"l1_coefficient": 3.0})],
     ids=["topk", "relu_l1"],
 )
-def test_training_finds_the_directions_that_a_start_does_not_have(config: AnyTrainer) -> None:
+def test_training_finds_the_directions_that_a_start_does_not_have(config: TrainerConfig) -> None:
     trainer = new_trainer(config, 60)
     before = mean_max_cosine(trainer)
     read_blocks(trainer, 0, 60)
@@ -211,7 +187,7 @@ def mean_max_cosine(trainer: Trainer) -> float:
 
 def test_report_is_over_the_last_part_of_the_run() -> None:
     trainer = new_trainer(TOPK, 40)
-    reports = [trainer.read(number, some_block(number), "h") for number in range(40)]
+    reports = [trainer.read(number, some_block(number)) for number in range(40)]
     windowed = trainer.report()
     assert windowed.fvu is not None and reports[0].fvu is not None
     assert windowed.fvu < 0.7 * reports[0].fvu

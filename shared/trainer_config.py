@@ -1,0 +1,182 @@
+"""The `trainers` of a job file: what all architectures share, and what each adds. Imports no torch."""
+
+import math
+from typing import Annotated, Any, Literal
+
+from pydantic import ConfigDict, Discriminator, Field, Tag, model_validator
+
+from shared.config_types import (
+    AtLeastZero,
+    Fraction,
+    Gpus,
+    Name,
+    Number,
+    Positive,
+    PositiveFloat,
+    Section,
+    Seed,
+    Text,
+    Whole,
+)
+
+Normalize = Literal["none", "sqrt_d", "unit_mean_square", "token_norm", "layer_norm"]
+Beta = Annotated[Number, Field(ge=0, lt=1)]
+
+
+class TrainerConfig(Section):
+    """What every architecture shares."""
+
+    name: Name
+    architecture: str
+    hookpoint: str | None = None
+    """One of model.hookpoints; may be left out where there is only one."""
+    num_latents: Positive
+    """Latents in the dictionary."""
+    normalize: Normalize = "sqrt_d"
+    """sqrt_d and unit_mean_square: one constant for all rows, so that the mean norm is sqrt(d_in), or the mean squared
+    norm 1; folded into what is saved. token_norm: each row to norm sqrt(d_in); layer_norm: each row to mean 0 and
+    standard deviation 1; both are written into cfg.json."""
+    batch_rows: Positive = 4096
+    """Rows whose gradient is taken at a time."""
+    accumulate: Positive = 1
+    """Batches whose gradients are averaged into one optimiser step."""
+    lr: PositiveFloat | None = None
+    """Peak learning rate; default: the architecture's."""
+    lr_warmup_fraction: Fraction = 0.0
+    """Share of the token budget over which the learning rate rises from 0."""
+    lr_decay_fraction: Fraction = 0.0
+    """Share of the token budget at its end over which the learning rate falls linearly to 0."""
+    adam_betas: tuple[Beta, Beta] = (0.9, 0.999)
+    """Adam's decay rates of the gradient's mean and mean square."""
+    ema_decay: Beta | None = None
+    """Save an exponential moving average of the weights, with this share kept at each step; null: the weights."""
+    autocast: Literal["none", "bfloat16"] = "none"
+    """bfloat16: matrix products of training in half precision; weights and their updates stay float32."""
+    grad_clip: PositiveFloat | None = 1.0
+    """Largest gradient norm over all parameters; null: no clipping."""
+    dead_after_tokens: Positive = 10_000_000
+    """A latent that has not fired for this many tokens counts as dead."""
+    seed: Seed | None = None
+    """Of the initial weights; default: the job's seed."""
+    gpus: Gpus = 0
+    """GPUs for this trainer."""
+    cpus: AtLeastZero = 1
+    """CPUs that Ray reserves for this trainer."""
+    threads: Positive = 1
+    """Threads of this trainer's torch; part of the job, since it changes rounding."""
+
+    def inputs(self, hookpoints: tuple[str, ...]) -> tuple[str, ...]:
+        """What is encoded, of the job's `hookpoints`."""
+        return (self.hookpoint or hookpoints[0],)
+
+    def targets(self, hookpoints: tuple[str, ...]) -> tuple[str, ...]:
+        """What is reconstructed."""
+        return self.inputs(hookpoints)
+
+    def columns(self, hookpoints: tuple[str, ...]) -> tuple[str, ...]:
+        """The columns of the stream that a row is made of, each once: inputs, then targets that are not inputs."""
+        return tuple(dict.fromkeys(self.inputs(hookpoints) + self.targets(hookpoints)))
+
+    def misplaced(self, hookpoints: tuple[str, ...]) -> str | None:
+        """What is wrong with the hookpoints that this trainer names, as `key must …`; None when nothing is."""
+        if self.hookpoint is None and len(hookpoints) > 1:
+            return "hookpoint must say which of model.hookpoints it trains on"
+        return _unknown("hookpoint", self.hookpoint, hookpoints)
+
+
+class ActiveConfig(TrainerConfig):
+    """What architectures with a fixed number of active latents share (Gao et al. 2024, arXiv:2406.04093)."""
+
+    k: Whole | None = None
+    """Latents that are active on each row."""
+    active_proportion: Fraction | None = None
+    """Instead of k: the share of all latents that is active on each row, rounded up."""
+    auxk: Positive | None = None
+    """Dead latents that the auxiliary loss uses; default: the power of two nearest d_in / 2."""
+    auxk_alpha: AtLeastZero = 1 / 32
+    """Weight of the auxiliary loss."""
+    k_anneal_fraction: Fraction = 0.0
+    """Share of the token budget over which the number of active latents falls linearly to k."""
+    k_anneal_from: Positive | None = None
+    """Active latents at the start of that; default: d_in, at most num_latents."""
+
+    @property
+    def active(self) -> int:
+        """Latents that are active on each row once annealing is over."""
+        return self.k if self.k is not None else math.ceil((self.active_proportion or 0) * self.num_latents)
+
+    @model_validator(mode="after")
+    def _k_fits(self) -> "ActiveConfig":
+        if self.k is None and not self.active_proportion:
+            raise ValueError("k is missing; or give active_proportion, above 0")
+        if self.k is not None and self.active_proportion is not None:
+            raise ValueError("active_proportion must not stand beside k: give one of them")
+        if not 1 <= self.active <= self.num_latents:
+            raise ValueError(f"k must be between 1 and num_latents ({self.num_latents}), got {self.k}")
+        if self.auxk is not None and self.auxk > self.num_latents:
+            raise ValueError(f"auxk must be at most num_latents ({self.num_latents}), got {self.auxk}")
+        if self.k_anneal_from is not None and not self.active <= self.k_anneal_from <= self.num_latents:
+            raise ValueError(
+                f"k_anneal_from must be between k ({self.active}) and num_latents ({self.num_latents}), "
+                f"got {self.k_anneal_from}"
+            )
+        return self
+
+
+class TopKConfig(ActiveConfig):
+    """TopK with AuxK (Gao et al. 2024, arXiv:2406.04093). lr defaults to 2e-4 / sqrt(num_latents / 2**14)."""
+
+    architecture: Literal["topk"]
+
+
+class ReluL1Config(TrainerConfig):
+    """ReLU with an L1 penalty weighted by decoder norms (Anthropic, April 2024). lr defaults to 5e-5."""
+
+    architecture: Literal["relu_l1"]
+    l1_coefficient: AtLeastZero = 5.0
+    """λ, for activations scaled to a mean norm of sqrt(d_in)."""
+    l1_warmup_fraction: Fraction = 0.05
+    """Share of the token budget over which λ rises from 0."""
+    lr_decay_fraction: Fraction = 0.2
+    """Share of the token budget at its end over which the learning rate falls linearly to 0."""
+    decoder_init_norm: PositiveFloat = 0.1
+    """Norm of every decoder direction at the start."""
+
+
+class OwnConfig(TrainerConfig):
+    """An architecture from elsewhere: `package.module:Class`, where Class is a `trainers.objective.Objective`.
+
+    Keys that are not among the shared ones are the class's own: it checks them by its `Config`.
+    """
+
+    model_config = ConfigDict(extra="allow")
+    architecture: Annotated[Text, Field(pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")]
+
+
+def _unknown(key: str, hookpoint: str | None, hookpoints: tuple[str, ...]) -> str | None:
+    if hookpoint is None or hookpoint in hookpoints:
+        return None
+    return f"{key} must be one of model.hookpoints ({', '.join(hookpoints)}), got {hookpoint!r}"
+
+
+OWN = "package.module:Class"
+TRAINER_CONFIGS: dict[str, type[TrainerConfig]] = {
+    "topk": TopKConfig,
+    "relu_l1": ReluL1Config,
+    OWN: OwnConfig,
+}
+"""Architecture -> its keys; `AnyTrainer` lists the same."""
+
+
+def _tag(value: Any) -> str | None:
+    """Which of `TRAINER_CONFIGS` a trainer of a job file is."""
+    architecture = value.get("architecture") if isinstance(value, dict) else getattr(value, "architecture", None)
+    if not isinstance(architecture, str):
+        return None
+    return OWN if ":" in architecture else architecture if architecture in TRAINER_CONFIGS else None
+
+
+AnyTrainer = Annotated[
+    Annotated[TopKConfig, Tag("topk")] | Annotated[ReluL1Config, Tag("relu_l1")] | Annotated[OwnConfig, Tag(OWN)],
+    Discriminator(_tag),
+]

@@ -1,0 +1,34 @@
+"""Rows with known features, and trainers of them."""
+
+import numpy as np
+import torch
+
+from shared.row_table import Rows
+from shared.trainer_config import ReluL1Config, TopKConfig, TrainerConfig
+from trainers import Trainer, activation_scale
+
+D_IN, NUM_FEATURES, BLOCK_ROWS = 32, 48, 1000
+
+TOPK = TopKConfig(
+    name="t", architecture="topk", num_latents=64, k=2, batch_rows=70, lr=3e-3, dead_after_tokens=60, auxk=8
+)
+RELU_L1 = ReluL1Config(name="r", architecture="relu_l1", num_latents=64, batch_rows=170, lr=3e-3, l1_coefficient=2.0)
+
+
+def true_features() -> np.ndarray:
+    directions = np.random.default_rng(0).standard_normal((NUM_FEATURES, D_IN)).astype(np.float32)
+    return directions / np.linalg.norm(directions, axis=1, keepdims=True)
+
+
+def some_block(number: int, num_rows: int = BLOCK_ROWS) -> Rows:
+    """Sparse sums of known directions."""
+    generator = np.random.default_rng(100 + number)
+    acts = (generator.random((num_rows, NUM_FEATURES)) < 3 / NUM_FEATURES) * generator.uniform(0.5, 1.5, (num_rows, 1))
+    addresses = generator.integers(0, 1000, (num_rows, 5)).astype(np.int32)
+    return Rows(addresses, {"h": (acts @ true_features()).astype(np.float32)})
+
+
+def new_trainer(config: TrainerConfig, num_blocks: int = 10, **keys: int) -> Trainer:
+    trainer = Trainer(config, {"h": D_IN}, seed=7, total_rows=num_blocks * BLOCK_ROWS, **keys)
+    trainer.fix_scales({"h": activation_scale(torch.from_numpy(some_block(0).activations["h"]), config.normalize)})
+    return trainer

@@ -1,0 +1,125 @@
+"""What every architecture may be asked for beside its loss: accumulation, averages, normalisation, annealing."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from shared.errors import UserError
+from shared.trainer_config import OwnConfig, TopKConfig, TrainerConfig
+from tests.trainer_samples import RELU_L1, TOPK, new_trainer, some_block
+from trainers import Trainer
+from trainers.autograd_objective import AutogradObjective, Code, Loss
+from trainers.relu import Relu
+from trainers.row_norm import normalised
+
+
+def test_accumulated_batches_make_the_step_of_one_large_batch_where_the_loss_is_a_mean_over_rows() -> None:
+    relu = RELU_L1.model_copy(update={"lr": 1e-3, "l1_warmup_fraction": 0.0})
+    large = new_trainer(relu.model_copy(update={"batch_rows": 500}))
+    small = new_trainer(relu.model_copy(update={"batch_rows": 125, "accumulate": 4}))
+    for number in range(3):
+        large.read(number, some_block(number))
+        small.read(number, some_block(number))
+    assert large.steps == small.steps > 0
+    for expected, found in zip(large.sae.parameters(), small.sae.parameters(), strict=True):
+        torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-5)
+
+
+def test_what_has_accumulated_survives_a_restart_bit_by_bit_and_is_used_at_the_end(tmp_path: Path) -> None:
+    config = RELU_L1.model_copy(update={"accumulate": 7, "ema_decay": 0.9})
+    whole, half = new_trainer(config), new_trainer(config)
+    half.read(0, some_block(0))
+    assert not half.accumulation.is_empty
+    half.save(tmp_path / "half")
+    again = Trainer.load(tmp_path / "half", config)
+    for number in range(3):
+        whole.read(number, some_block(number))
+        if number:
+            again.read(number, some_block(number))
+    whole.finish()
+    again.finish()
+    assert whole.steps == again.steps and whole.accumulation.is_empty
+    for expected, found in zip(whole.exported().parameters(), again.exported().parameters(), strict=True):
+        assert torch.equal(expected, found)
+
+
+def test_averaged_weights_are_the_mean_over_steps_weighted_by_age() -> None:
+    trainer = new_trainer(RELU_L1.model_copy(update={"ema_decay": 0.5}))
+    seen = []
+    update = trainer.ema.update  # type: ignore[union-attr]
+    trainer.ema.update = lambda one: (seen.append(one.sae.b_dec.detach().clone()), update(one))  # type: ignore
+    for number in range(2):
+        trainer.read(number, some_block(number))
+    weights = torch.tensor([0.5 ** (len(seen) - index) for index in range(len(seen))])
+    expected = (torch.stack(seen) * weights[:, None]).sum(0) / weights.sum()
+    averaged = trainer.ema.averaged(trainer.objective)  # type: ignore[union-attr]
+    torch.testing.assert_close(averaged.sae.b_dec.detach(), expected, rtol=1e-4, atol=1e-7)
+
+
+@pytest.mark.parametrize("normalize", ["none", "sqrt_d", "unit_mean_square", "token_norm", "layer_norm"])
+def test_what_is_exported_does_to_raw_rows_what_was_trained(normalize: str, tmp_path: Path) -> None:
+    trainer = new_trainer(TOPK.model_copy(update={"normalize": normalize}))
+    raw = torch.from_numpy(some_block(0).activations["h"])
+    for number in range(3):
+        trainer.read(number, some_block(number))
+    rows, norm = normalised(raw * trainer.scales["h"], normalize)
+    with torch.no_grad():
+        expected = norm.undo(trainer.sae(rows)) / trainer.scales["h"]
+        torch.testing.assert_close(trainer.exported()(raw), expected, rtol=1e-4, atol=1e-4)
+
+
+def test_the_number_of_active_latents_falls_to_k() -> None:
+    config = TOPK.model_copy(update={"k_anneal_fraction": 0.5, "k_anneal_from": 20})
+    trainer = new_trainer(config)
+    l0 = [trainer.read(number, some_block(number)).l0 for number in range(10)]
+    assert l0[0] is not None and l0[0] > config.active + 5
+    assert l0[-1] == pytest.approx(config.active, abs=0.5)
+
+
+def test_a_share_of_all_latents_may_be_asked_for_instead_of_k() -> None:
+    config = TopKConfig(name="t", architecture="topk", num_latents=64, active_proportion=0.1)
+    assert config.active == 7
+    assert new_trainer(config).sae.k == 7  # type: ignore[union-attr]
+
+
+def test_an_architecture_from_outside_is_one_class(tmp_path: Path) -> None:
+    config = OwnConfig.model_validate(
+        {"name": "o", "architecture": f"{__name__}:Outside", "num_latents": 16, "batch_rows": 100, "penalty": 0.5}
+    )
+    trainer = new_trainer(config)
+    first, last = trainer.read(0, some_block(0)), None
+    for number in range(1, 10):
+        last = trainer.read(number, some_block(number))
+    assert last is not None and last.fvu is not None and first.fvu is not None and last.fvu < first.fvu
+    assert set(last.losses) == {"loss", "mse", "l1"}
+    wrong = OwnConfig.model_validate({**config.model_dump(), "penalty": "much"})
+    with pytest.raises(UserError, match="trainer o: penalty must be a number, got 'much'"):
+        new_trainer(wrong)
+
+
+class OutsideConfig(TrainerConfig):
+    penalty: float
+
+
+class Outside(AutogradObjective):
+    """As the documentation's example has it."""
+
+    Config = OutsideConfig
+
+    def __init__(self, config: OutsideConfig, widths: tuple[int, ...], generator: torch.Generator) -> None:
+        (d_in,) = widths
+        super().__init__(Relu(d_in, config.num_latents))
+        self.penalty, self.peak_lr = config.penalty, config.lr or 1e-3
+        with torch.no_grad():
+            self.sae.W_enc.normal_(0, 0.1, generator=generator)
+            self.sae.W_dec.copy_(self.sae.W_enc)
+
+    def code(self, x: torch.Tensor, fraction: float) -> Code:
+        pre_acts = self.sae.pre_acts(x)
+        return Code(pre_acts.relu(), pre_acts)
+
+    def loss(self, x: torch.Tensor, code: Code, dead: torch.Tensor, fraction: float) -> Loss:
+        recon = self.sae.decode(code.acts)
+        mse, l1 = (x - recon).square().sum(1).mean(), code.acts.sum(1).mean()
+        return Loss(mse + self.penalty * l1, recon, {"mse": mse, "l1": l1})
