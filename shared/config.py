@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from shared.config_types import AtLeastZero, Bytes, Gpus, Name, Positive, Section, Seed, Text, Whole
+from shared.config_types import AtLeastZero, Bytes, Gpus, Name, Number, Positive, Section, Seed, Text, Whole
 from shared.trainer_config import AnyTrainer
 
 

@@ -54,6 +54,7 @@ def job(root: Path, kind: str = "tiny_gpt2", dtype: str = "auto", per_forward: i
             "model": {"name": str(root / kind), "hookpoints": hookpoints, "dtype": dtype},
             "corpus": options,
             "producers": {"contexts_per_forward": per_forward},
+            "evaluation": {"holdout": 0},
             "trainers": [{"name": "t", "architecture": "topk", "num_latents": 8, "k": 2, "hookpoint": hookpoints[0]}],
             "tokens": 1000,
         }
