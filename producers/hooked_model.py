@@ -1,7 +1,7 @@
 """The language model, run only as far as its last hookpoint."""
 
 import inspect
-from typing import Any
+from typing import Any, NamedTuple, Self
 
 import torch
 from safetensors import SafetensorError
@@ -29,11 +29,9 @@ class HookedModel:
         self._options = {"use_cache": False} if "use_cache" in inspect.signature(model.forward).parameters else {}
 
     @classmethod
-    def load(cls, config: ModelConfig, device: str = "cpu", dtype: str = "float32") -> "HookedModel":
+    def load(cls, config: ModelConfig, device: str = "cpu", dtype: str = "float32") -> Self:
         """The model with its weights. Raises UserError if they cannot be had or are not all there."""
-        if device.startswith("cuda") and not torch.cuda.is_available():
-            raise UserError("model.device: this machine has no GPU that torch can use")
-        return cls(_load_weights(config, dtype).to(device), config.hookpoints, config.name)
+        return cls(load_weights(config, device, dtype).model, config.hookpoints, config.name)
 
     @torch.inference_mode()
     def run(self, token_ids: Tensor, attention_mask: Tensor, sink: Sink) -> None:
@@ -48,9 +46,7 @@ class HookedModel:
         shape = token_ids.shape
         self._hooks.begin(lambda name, activations: sink(name, by_context(name, activations, shape)))
         try:
-            self.model(
-                input_ids=token_ids.to(self.device), attention_mask=attention_mask.to(self.device), **self._options
-            )
+            self._forward(token_ids, attention_mask)
         except Caught:
             return
         raise UserError(f"model.hookpoints: a forward does not reach {', '.join(self._hooks.missed)}")
@@ -61,10 +57,30 @@ class HookedModel:
         self.run(token_ids, attention_mask, lambda name, activations: captured.update({name: activations.clone()}))
         return captured
 
+    def _forward(self, token_ids: Tensor, attention_mask: Tensor) -> Any:
+        """The model's own output."""
+        return self.model(
+            input_ids=token_ids.to(self.device), attention_mask=attention_mask.to(self.device), **self._options
+        )
 
-def _load_weights(model: ModelConfig, dtype: str) -> nn.Module:
+
+class LoadedModel(NamedTuple):
+    """A model with its weights, on its device."""
+
+    model: nn.Module
+    is_causal: bool
+    """It was made to predict the next token."""
+    missing: tuple[str, ...]
+    """Weights after the last layer that the files lack; they are random numbers."""
+
+
+def load_weights(model: ModelConfig, device: str, dtype: str) -> LoadedModel:
+    """The model with its weights. Raises UserError if they cannot be had, or lack some of a layer."""
+    from transformers import AutoModelForCausalLM
     from transformers.utils import logging
 
+    if device.startswith("cuda") and not torch.cuda.is_available():
+        raise UserError("model.device: this machine has no GPU that torch can use")
     config = load_config(model)
     logging.disable_progress_bar()
     try:
@@ -79,12 +95,13 @@ def _load_weights(model: ModelConfig, dtype: str) -> nn.Module:
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         reason = str(error).strip().split("\n")[0].rstrip(".")
         raise UserError(f"model.name: cannot load the weights of {model.name}: {reason}") from error
-    _check_complete(model, report)
-    return loaded
+    missing = sorted(report["missing_keys"])
+    _check_complete(model, missing)
+    return LoadedModel(loaded.to(device), auto_class(config) is AutoModelForCausalLM, tuple(missing))
 
 
-def _check_complete(model: ModelConfig, report: dict[str, Any]) -> None:
+def _check_complete(model: ModelConfig, missing: list[str]) -> None:
     """Raises UserError if a weight that may matter is missing: transformers would fill it with random numbers."""
-    missing = sorted(key for key in report["missing_keys"] if not any(part in OUTPUT_LAYERS for part in key.split(".")))
-    if missing:
-        raise UserError(f"model.name: {model.name} lacks {len(missing)} weights, such as {missing[0]}")
+    needed = [key for key in missing if not any(part in OUTPUT_LAYERS for part in key.split("."))]
+    if needed:
+        raise UserError(f"model.name: {model.name} lacks {len(needed)} weights, such as {needed[0]}")
