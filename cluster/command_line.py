@@ -145,6 +145,23 @@ def report(run_folder: Annotated[str, typer.Argument(metavar="RUN", help="A run 
 
 
 @app.command()
+def push(
+    place: Annotated[Path, typer.Argument(metavar="SAE|RUN", help="An SAE's folder, or a run's: all its SAEs.")],
+    repo_id: Annotated[str, typer.Argument(metavar="REPO", help="Such as me/gpt2-saes; made if it is not there.")],
+    private: Annotated[bool, typer.Option("--private", help="Make a new repository private.")] = False,
+    revision: Annotated[str, typer.Option(help="The branch; made if it is not there.")] = "main",
+    licence: Annotated[str | None, typer.Option("--licence", "--license", help="Such as apache-2.0.")] = None,
+) -> None:
+    """Put SAEs on the Hugging Face hub, with a model card each; the login is the hub's own (hf auth login)."""
+    from cluster.hub import push as push_saes
+
+    done = push_saes(place, repo_id, private, revision, licence)
+    out.print(f"{', '.join(done.names)}  {done.url}", markup=False, highlight=False)
+    if done.licence is None:
+        err.print("no licence is chosen: the cards say so; give --licence, or write it into the README.md files")
+
+
+@app.command()
 def doctor(as_json: AsJson = False) -> None:
     """Tell what this machine has, and what is wrong with it."""
     from cluster.doctor import examine, print_findings

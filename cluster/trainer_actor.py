@@ -26,6 +26,7 @@ from shared.stream_plan import StreamPlan
 from shared.trainer_config import TrainerConfig
 from trainers import Report, SaeFacts, Trainer, activation_scale
 from trainers.batches import to_float32
+from trainers.model_card import write_card
 
 log = logging.getLogger(__name__)
 REPORT_S = 1.0
@@ -187,6 +188,7 @@ class TrainerActor:
         self._trainer.finish()
         folder = self._seat.run_folder / "saes" / self._config.name
         self._trainer.save_sae(folder, self._facts())
+        write_card(folder)
         self._publish("finished", patiently)
         log.info("trainer=%s finished tokens=%d", self._config.name, self._trainer.rows_read)
         return TrainerEnd(self._config.name, False, folder)

@@ -40,5 +40,9 @@ class RegistryUnreachable(HeadraceError):
     exit_code = 2
 
 
+class HubError(HeadraceError):
+    """The Hugging Face hub does not answer, or refuses: `https://huggingface.co refuses me/saes (403): …`."""
+
+
 class CheckpointError(HeadraceError):
     """A checkpoint cannot be used: `checkpoints/40/trainer-topk-512: weights.safetensors is damaged`."""

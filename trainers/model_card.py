@@ -1,0 +1,174 @@
+"""The model card of an SAE's folder: `README.md` as the Hugging Face hub shows it, made from the files beside it.
+
+What stands between the two marks is written anew each time; front matter that is there already, and all other text,
+stay as they are, so that a person can add to a card and it can still be brought up to date.
+"""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import ModelCard, ModelCardData
+
+from shared.files import write_atomically
+
+CARD = "README.md"
+BEGIN, END = "<!-- headrace: begin -->", "<!-- headrace: end -->"
+TAGS = ["saelens", "sparse-autoencoder", "mechanistic-interpretability", "headrace"]
+UNCHOSEN = "unknown"
+"""The licence of a card until somebody chooses one; the hub knows this word."""
+TRAINING_METRICS = ("fvu", "l0", "dead_fraction")
+LABELS = {
+    "fvu": "fraction of variance unexplained (FVU)",
+    "l0": "active latents per token (L0)",
+    "l1": "sum of activations per token (L1)",
+    "dead_fraction": "dead latents",
+    "tokens": "tokens",
+}
+SAELENS_CODE = """
+from sae_lens import SAE
+
+sae = SAE.{call}
+"""
+HEADRACE_CODE = """
+from trainers import load_sae  # Headrace: a torch module with encode, decode and forward
+
+sae = load_sae("{folder}")
+"""
+
+
+def write_card(folder: Path, repo_id: str | None = None, licence: str | None = None) -> None:
+    """Writes or brings up to date the card of the SAE in `folder`.
+
+    Args:
+        repo_id: where on the hub it is about to be, under its folder's name.
+        licence: goes into the front matter; without it the one that is there stays.
+    """
+    config = json.loads((folder / "cfg.json").read_bytes())
+    _write(folder / CARD, _front_matter(config), _body(folder, config, repo_id), licence)
+
+
+def write_collection_card(path: Path, repo_id: str, names: list[str], licence: str | None = None) -> None:
+    """Writes or brings up to date the card of a repository that has an SAE in each of the folders `names`."""
+    links = "\n".join(f"- [{name}]({name}/{CARD})" for name in names)
+    code = SAELENS_CODE.format(call=f'from_pretrained("{repo_id}", "{names[0]}")')
+    body = f"# {repo_id.rpartition('/')[2]}\n\nSparse autoencoders, each in its own folder:\n\n{links}\n\n{_code(code)}"
+    _write(path, {"library_name": "saelens", "tags": TAGS, "license": UNCHOSEN}, body, licence)
+
+
+def licence_of(folder: Path) -> str | None:
+    """The licence that the card in `folder` names; None if there is no card or nobody has chosen one."""
+    path = folder / CARD
+    licence = ModelCard.load(path).data.get("license") if path.is_file() else None
+    return None if licence == UNCHOSEN else licence
+
+
+def _write(path: Path, front_matter: dict[str, Any], body: str, licence: str | None) -> None:
+    old = ModelCard.load(path) if path.is_file() else None
+    known = old.data.to_dict() if old else {}
+    known = {**front_matter, **known, **({"license": licence} if licence else {})}
+    body = f"{BEGIN}\n{body}\n{_licence_section(known['license'])}{END}"
+    text = old.text if old else f"\n{body}\n"
+    text = re.sub(f"{BEGIN}.*?{END}", lambda _: body, text, flags=re.DOTALL)
+    write_atomically(path, f"---\n{ModelCardData(**known).to_yaml()}\n---\n{text}".encode())
+
+
+def _front_matter(config: dict[str, Any]) -> dict[str, Any]:
+    metadata = config.get("metadata", {})
+    model, dataset = metadata.get("model_name", ""), metadata.get("dataset_path", "")
+    return {
+        "library_name": "saelens",
+        "tags": TAGS,
+        **({"base_model": model} if _is_hub_id(model) else {}),
+        **({"datasets": [dataset[5:].partition(":")[0]]} if dataset.startswith("hf://") else {}),
+        "license": UNCHOSEN,
+    }
+
+
+def _body(folder: Path, config: dict[str, Any], repo_id: str | None) -> str:
+    call = f'from_pretrained("{repo_id}", "{folder.name}")' if repo_id else f'load_from_disk("{folder.name}")'
+    parts = [
+        f"# {folder.name}\n\n{_summary(config)}",
+        _table("Quality on held-out tokens", _numbers(_read(folder / "evaluation.json"))),
+        _table("Quality at the end of training", _training_numbers(_read(folder / "metrics.json"))),
+        f"## Use\n\n{_code(SAELENS_CODE.format(call=call))}\n\n{_code(HEADRACE_CODE.format(folder=folder.name))}",
+        _table("Training", _facts(config)),
+    ]
+    return "\n\n".join(part for part in parts if part)
+
+
+def _summary(config: dict[str, Any]) -> str:
+    metadata = config.get("metadata", {})
+    kind = config["architecture"] + (f", k = {config['k']}" if "k" in config else "")
+    hookpoint = metadata.get("hf_hook_name") or metadata.get("hook_name")
+    return (
+        f"A sparse autoencoder ({kind}) with {config['d_sae']:,} latents for the activations of "
+        f"`{_shown(metadata.get('model_name', ''))}` at `{hookpoint}`, {config['d_in']:,} values wide. "
+        "Trained with Headrace; the files are in SAELens' format."
+    )
+
+
+def _facts(config: dict[str, Any]) -> dict[str, Any]:
+    """What is known of the training: a few keys of the metadata, then all plain values among Headrace's own."""
+    metadata = config.get("metadata", {})
+    own = metadata.get("headrace") or {}
+    return {
+        "model": _shown(metadata.get("model_name", "")),
+        "hookpoint": metadata.get("hf_hook_name") or metadata.get("hook_name"),
+        "corpus": metadata.get("dataset_path"),
+        "context_tokens": metadata.get("context_size"),
+        **{name: value for name, value in own.items() if isinstance(value, str | int | float)},
+    }
+
+
+def _training_numbers(metrics: dict[str, Any]) -> dict[str, Any]:
+    return {name: metrics[name] for name in TRAINING_METRICS if metrics.get(name) is not None}
+
+
+def _numbers(values: dict[str, Any], prefix: str = "") -> dict[str, float]:
+    """Every number in nested `values`, by its path."""
+    found: dict[str, float] = {}
+    for name, value in values.items():
+        if isinstance(value, dict):
+            found.update(_numbers(value, f"{prefix}{name} "))
+        elif isinstance(value, int | float) and not isinstance(value, bool):
+            found[prefix + name] = value
+    return found
+
+
+def _table(title: str, rows: dict[str, Any]) -> str:
+    lines = [f"| {LABELS.get(name, name.replace('_', ' '))} | {_value(name, value)} |" for name, value in rows.items()]
+    return "\n".join([f"## {title}\n", "| | |", "|---|---|", *lines]) if lines else ""
+
+
+def _value(name: str, value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.1%}" if name.endswith("_fraction") else f"{value:.6g}"
+    return f"{value:,}" if isinstance(value, int) and value >= 1000 and name != "seed" else str(value)
+
+
+def _licence_section(licence: str) -> str:
+    if licence != UNCHOSEN:
+        return ""
+    return (
+        "\n## Licence\n\nNot chosen yet. Whoever publishes this: put a licence into `license:` at the top of this file "
+        "(such as `apache-2.0`), and mind the model's and the corpus's own.\n"
+    )
+
+
+def _code(code: str) -> str:
+    return f"```python\n{code.strip()}\n```"
+
+
+def _read(path: Path) -> dict[str, Any]:
+    return json.loads(path.read_bytes()) if path.is_file() else {}
+
+
+def _is_hub_id(model: str) -> bool:
+    return bool(re.fullmatch(r"[\w.-]+(/[\w.-]+)?", model)) and not Path(model).exists()
+
+
+def _shown(model: str) -> str:
+    """A local folder by its last name only: where it lies on somebody's disk is nobody's business."""
+    return model if _is_hub_id(model) else Path(model).name
