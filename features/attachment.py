@@ -24,13 +24,15 @@ class Dictionary(Protocol):
 
     def encode(self, x: Tensor) -> Tensor: ...
 
-    def decode(self, acts: Tensor) -> Tensor: ...
+    def reconstruct_raw(self, x: Tensor, acts: Tensor) -> Tensor:
+        """The reconstruction of raw rows `x` by activations, their own or others."""
+        ...
 
     def parameters(self) -> Any: ...
 
 
 class Attached:
-    """acts = encode(x);  y' = decode(edit(acts)), and + (y - decode(acts)), a constant to gradients, to keep the error.
+    """acts = encode(x);  y' = recon(edit(acts)), and + (y - recon(acts)), a constant to gradients, to keep the error.
 
     y is what stood where y' goes: x itself, or for a transcoder the module's output. A context manager: leaving it
     detaches. Where a module runs several times in one forward each run is replaced, and `acts` are the last's.
@@ -53,6 +55,7 @@ class Attached:
         self.acts: Tensor | None = None
         """Of the last forward, before `edit`: [contexts, tokens, num_latents], in the SAE's dtype; 0 where excluded."""
         self._source, self._target, self._keep_error = source, target, keep_error
+        self._x: Tensor | None = None
         self._handles = [hook(source, self._read), hook(target, self._write)]
 
     def detach(self) -> None:
@@ -73,19 +76,21 @@ class Attached:
 
     def _read(self, x: Tensor | None) -> None:
         x = self._checked(self._source, x)
-        acts = self.sae.encode(x.to(next(self.sae.parameters()).dtype))
-        excluded = self._excluded_among(x)
+        self._x = x.to(next(self.sae.parameters()).dtype)
+        acts, excluded = self.sae.encode(self._x), self._excluded_among(x)
         self.acts = acts if excluded is None else acts.masked_fill(excluded, 0)
 
     def _write(self, y: Tensor | None) -> Tensor:
-        assert self.acts is not None and y is not None
-        recon = self.sae.decode(self.acts if self.edit is None else self.edit(self.acts))
+        x, acts = self._x, self.acts
+        assert x is not None and acts is not None and y is not None
+        self._x = None
+        recon = self.sae.reconstruct_raw(x, acts if self.edit is None else self.edit(acts))
         if recon.shape != y.shape:
             raise UserError(
                 f"{self._target.name} gives vectors of {y.shape[-1]} values and the SAE reconstructs {recon.shape[-1]}"
             )
         if self._keep_error:
-            recon = recon + (y - self.sae.decode(self.acts)).detach()
+            recon = recon + (y - self.sae.reconstruct_raw(x, acts)).detach()
         excluded = self._excluded_among(y)
         return (recon if excluded is None else torch.where(excluded, y, recon)).to(y.dtype)
 

@@ -69,6 +69,11 @@ class SparseAutoencoder(nn.Module, ABC):
         rows, norm = normalised(x, self.normalize)
         return norm.undo(self.reconstruct(rows, self.encode_normalised(rows)))
 
+    def reconstruct_raw(self, x: Tensor, acts: Tensor) -> Tensor:
+        """As `forward`, with `acts` [..., num_latents] for the activations of `x`: its own, or others."""
+        rows, norm = normalised(x, self.normalize)
+        return norm.undo(self.reconstruct(rows, acts))
+
     @torch.no_grad()
     def folded(self, in_scale: Tensor, out_scale: Tensor) -> Self:
         """A copy for raw rows of an SAE that was trained on rows times `in_scale` and targets times `out_scale`.

@@ -10,8 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor
 
 from shared.errors import UserError
@@ -20,6 +19,7 @@ from trainers.hook_names import transformer_lens_name
 from trainers.relu import Relu
 from trainers.sae import SparseAutoencoder
 from trainers.topk import TopK
+from trainers.weight_files import read_json, read_safetensors
 
 CONFIG = "cfg.json"
 WEIGHTS = "sae_weights.safetensors"
@@ -73,7 +73,7 @@ def load_sae(folder: str | Path, device: str | torch.device = "cpu") -> SparseAu
     """
     folder = Path(folder)
     config = _read_config(folder / CONFIG)
-    tensors = _read_weights(folder / WEIGHTS)
+    tensors = read_safetensors(folder / WEIGHTS)
     try:
         sae = _empty(config, folder)
         sae.normalize = next(ours for ours, theirs in ROW_NORMS.items() if theirs == _normalize_of(config))
@@ -171,14 +171,7 @@ def _empty(config: dict[str, Any], folder: Path) -> SparseAutoencoder:
 
 
 def _read_config(path: Path) -> dict[str, Any]:
-    try:
-        config = json.loads(path.read_bytes())
-    except OSError as error:
-        raise UserError(f"cannot read {path}: {error.strerror}") from None
-    except ValueError:
-        raise UserError(f"{path} is damaged: it is not JSON") from None
-    if not isinstance(config, dict):
-        raise UserError(f"{path} is damaged: it is not a JSON object")
+    config = read_json(path)
     if _normalize_of(config) not in ROW_NORMS.values():
         raise UserError(
             f"{path} has normalize_activations {config['normalize_activations']!r}; fold it into the weights"
@@ -188,12 +181,3 @@ def _read_config(path: Path) -> dict[str, Any]:
 
 def _normalize_of(config: dict[str, Any]) -> str:
     return str(config.get("normalize_activations", "none"))
-
-
-def _read_weights(path: Path) -> dict[str, Tensor]:
-    try:
-        return load_file(path)
-    except OSError as error:
-        raise UserError(f"cannot read {path}: {error.strerror or error}") from None
-    except SafetensorError as error:
-        raise UserError(f"{path} is damaged: {error}") from None

@@ -192,6 +192,18 @@ def test_leaving_by_an_exception_detaches(models: dict[str, nn.Module]) -> None:
     assert torch.equal(output_of(model, ids), clean)
 
 
+@pytest.mark.parametrize("normalize", ["token_norm", "layer_norm"])
+def test_a_normalisation_of_each_row_is_undone(normalize: str, models: dict[str, nn.Module]) -> None:
+    model, sae, ids = models["gpt2"], random_sae(), token_ids()
+    sae.normalize = normalize
+    clean = output_of(model, ids)
+    by_hand = replaced_by_hand(model, "transformer.h.1", ids, sae)
+    with features.attach(model, sae, "transformer.h.1"):
+        assert_close(output_of(model, ids), by_hand, rtol=0, atol=0)
+    with features.attach(model, sae, "transformer.h.1", keep_error=True):
+        assert_close(output_of(model, ids), clean, rtol=0, atol=1e-5)
+
+
 class Doubling(nn.Module):
     """A transcoder of a kind: reads 16 values and gives 16 others."""
 
@@ -202,8 +214,8 @@ class Doubling(nn.Module):
     def encode(self, x: Tensor) -> Tensor:
         return x.relu()
 
-    def decode(self, acts: Tensor) -> Tensor:
-        return acts * self.scale
+    def reconstruct_raw(self, x: Tensor, acts: Tensor) -> Tensor:
+        return acts * self.scale + 0.5 * x
 
 
 def test_a_transcoder_reads_one_hookpoint_and_replaces_another(models: dict[str, nn.Module]) -> None:
@@ -211,7 +223,7 @@ def test_a_transcoder_reads_one_hookpoint_and_replaces_another(models: dict[str,
     replaced_by_hand(model, "transformer.h.1.mlp:in", ids, lambda x: seen.append(x) or x)
     with features.attach(model, Doubling(), "transformer.h.1.mlp:in", output="transformer.h.1.mlp"):
         spliced = output_of(model, ids)
-    by_hand = replaced_by_hand(model, "transformer.h.1.mlp", ids, lambda _: seen[0].relu() * 2)
+    by_hand = replaced_by_hand(model, "transformer.h.1.mlp", ids, lambda _: seen[0].relu() * 2 + 0.5 * seen[0])
     assert_close(spliced, by_hand, rtol=0, atol=0)
 
 
