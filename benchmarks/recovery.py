@@ -5,19 +5,23 @@ firing scores are as SynthSAEBench has them (arXiv:2602.14687; sae_lens.syntheti
 tables compare; MMCS and `recovered` are HoagyC's.
 """
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from benchmarks.synthetic import Draw
+from benchmarks.synthetic import Truth
 from trainers.fvu import Sums
 from trainers.latent_matching import nearest, one_to_one
 from trainers.sae import SparseAutoencoder
 
 RECOVERED_ABOVE = 0.9
+HELD_OUT = 10**6
+"""Draws from this number on are for measuring."""
+PIECE_ROWS = 2000
 
 
 class Directions(NamedTuple):
@@ -91,15 +95,20 @@ class FiringCounts:
 
 
 @torch.no_grad()
-def measure(sae: SparseAutoencoder, truth: Tensor, draws: Iterable[Draw]) -> Recovery:
-    """An SAE for raw rows against the directions [num_features, D] of the truth that `draws` came from."""
-    counts = FiringCounts(sae.W_dec, truth)
-    sums, true_active = Sums.none(truth.shape[1]), 0
-    for draw in draws:
-        x, true_acts = torch.from_numpy(draw.x), torch.from_numpy(draw.acts)
-        acts = sae.encode(x)
+def measure(sae: SparseAutoencoder, inputs: Sequence[Truth], targets: Sequence[Truth], num_rows: int) -> Recovery:
+    """What an SAE for raw rows has found, over about `num_rows` rows that no trainer has seen.
+
+    Args:
+        inputs, targets: the truths of its hookpoints, of the same features; one and the same for an SAE.
+    """
+    truth = torch.cat([torch.from_numpy(target.directions) for target in targets], dim=1)
+    counts, sums, true_active = FiringCounts(sae.W_dec, truth), Sums.none(truth.shape[1]), 0
+    for number in range(HELD_OUT, HELD_OUT + -(-num_rows // PIECE_ROWS)):
+        draws = [[truth.draw(number, PIECE_ROWS) for truth in truths] for truths in (inputs, targets)]
+        x, y = (torch.from_numpy(np.concatenate([draw.x for draw in side], axis=1)) for side in draws)
+        acts, true_acts = sae.encode(x), torch.from_numpy(draws[0][0].acts)
         counts.add(acts, true_acts)
-        sums += Sums.of(x, x - sae.decode(acts), torch.count_nonzero(acts).item() / len(x), {})
+        sums += Sums.of(y, y - sae(x), torch.count_nonzero(acts).item() / len(x), {})
         true_active += int(torch.count_nonzero(true_acts))
     assert sums.fvu is not None and sums.l0 is not None, "no rows with variance"
     directions = compare_directions(sae.W_dec, truth)

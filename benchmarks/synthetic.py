@@ -58,9 +58,11 @@ class Truth:
     def draw(self, number: int, rows: int) -> Draw:
         """Draw `number`, of `rows` rows; the same numbers give the same rows."""
         generator = np.random.default_rng([self.seed, 2, number])
-        fires = self._levels(generator, rows) > self._thresholds
-        sizes = self._means + self._stds * generator.standard_normal(fires.shape)
-        acts = np.where(fires, np.maximum(sizes, 0.0), 0.0)
+        fires = self._fires(generator, rows)
+        where = np.nonzero(fires)
+        sizes = self._means[where[1]] + self._stds[where[1]] * generator.standard_normal(len(where[1]))
+        acts = np.zeros(fires.shape)
+        acts[where] = np.maximum(sizes, 0.0)
         if self.parents is not None:
             self._obey_parents(acts, generator)
         acts = acts.astype(np.float32)
@@ -85,11 +87,6 @@ class Truth:
         return np.abs(np.random.default_rng([self.seed, 1]).normal(STD_MEAN, STD_STD, self.num_features))
 
     @cached_property
-    def _thresholds(self) -> Array:
-        """A feature fires where a standard normal number is above this."""
-        return ndtri(1 - self._conditional_rates)
-
-    @cached_property
     def _conditional_rates(self) -> Array:
         """How often each feature fires, given that its parent does."""
         if self.parents is None:
@@ -97,13 +94,14 @@ class Truth:
         of_parents = np.where(self.parents >= 0, self.rates[self.parents], 1.0)
         return np.minimum(self.rates / of_parents, 1 - 1e-9)
 
-    def _levels(self, generator: np.random.Generator, rows: int) -> Array:
-        """Standard normal numbers [rows, num_features] that move together as the loadings say."""
-        own = generator.standard_normal((rows, self.num_features))
+    def _fires(self, generator: np.random.Generator, rows: int) -> Array:
+        """[rows, num_features] bool, before parents and siblings are heard."""
         if self.loadings is None:
-            return own
+            return generator.random((rows, self.num_features), np.float32) < self._conditional_rates
+        own = generator.standard_normal((rows, self.num_features), np.float32)
         shared = generator.standard_normal((rows, self.loadings.shape[1])) @ self.loadings.T
-        return shared + own * np.sqrt(1 - np.square(self.loadings).sum(1))
+        levels = shared + own * np.sqrt(1 - np.square(self.loadings).sum(1))
+        return levels > ndtri(1 - self._conditional_rates)
 
     def _obey_parents(self, acts: Array, generator: np.random.Generator) -> None:
         """Silences, in place, children whose parent is silent and all but one of siblings; scales what is left."""

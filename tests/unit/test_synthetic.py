@@ -169,7 +169,7 @@ def test_the_truth_itself_scores_best() -> None:
         sae.W_dec.copy_(torch.from_numpy(truth.directions))
         sae.W_enc.copy_(sae.W_dec)
         sae.b_enc.fill_(-1e-3)
-    found = measure(sae, torch.from_numpy(truth.directions), [truth.draw(n, 1000) for n in range(3)])
+    found = measure(sae, [truth], [truth], 3000)
     assert found.fvu < 1e-5
     assert found.firing.f1 > 0.99
     assert found.directions == pytest.approx((1, 1, 1, 1, 1), abs=1e-4)
