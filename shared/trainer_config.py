@@ -1,7 +1,7 @@
 """The `trainers` of a job file: what all architectures share, and what each adds. Imports no torch."""
 
 import math
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Union
 
 from pydantic import ConfigDict, Discriminator, Field, Tag, model_validator
 
@@ -165,7 +165,7 @@ TRAINER_CONFIGS: dict[str, type[TrainerConfig]] = {
     "relu_l1": ReluL1Config,
     OWN: OwnConfig,
 }
-"""Architecture -> its keys; `AnyTrainer` lists the same."""
+"""Architecture -> its keys."""
 
 
 def _tag(value: Any) -> str | None:
@@ -176,7 +176,11 @@ def _tag(value: Any) -> str | None:
     return OWN if ":" in architecture else architecture if architecture in TRAINER_CONFIGS else None
 
 
-AnyTrainer = Annotated[
-    Annotated[TopKConfig, Tag("topk")] | Annotated[ReluL1Config, Tag("relu_l1")] | Annotated[OwnConfig, Tag(OWN)],
-    Discriminator(_tag),
-]
+if TYPE_CHECKING:
+    AnyTrainer = TrainerConfig
+else:
+    AnyTrainer = Annotated[
+        Union[tuple(Annotated[kind, Tag(name)] for name, kind in TRAINER_CONFIGS.items())],  # noqa: UP007
+        Discriminator(_tag),
+    ]
+"""Any of `TRAINER_CONFIGS`, told apart by `architecture`."""
