@@ -39,6 +39,11 @@ class SplicedModel(HookedModel):
         self.no_logits = no_logits
         self._hookpoints = {one.name: one for one in find_hookpoints(model, hookpoints, name)}
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Of the hookpoints."""
+        return tuple(self._hookpoints)
+
     @classmethod
     def load(cls, config: ModelConfig, device: str = "cpu", dtype: str = "float32") -> Self:
         """The model with its weights; where those of its head are missing it has no logits."""

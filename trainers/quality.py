@@ -55,6 +55,11 @@ class ReconstructionSums(Mergeable):
     """sum ||e||^2 / ||x||^2."""
 
     @classmethod
+    def none(cls, d_out: int) -> "ReconstructionSums":
+        """Of no rows."""
+        return cls.of(torch.zeros(0, d_out), torch.zeros(0, d_out))
+
+    @classmethod
     def of(cls, x: Tensor, recon: Tensor) -> "ReconstructionSums":
         """Of some rows, [B, D] both, any float dtype."""
         x, recon = x.double(), recon.double()
@@ -97,6 +102,11 @@ class LatentSums(Mergeable):
     """float64"""
     acts_max: Tensor
     """float64; 0 for a latent that never fired."""
+
+    @classmethod
+    def none(cls, num_latents: int) -> "LatentSums":
+        """Of no rows."""
+        return cls.of(torch.zeros(0, num_latents))
 
     @classmethod
     def of(cls, acts: Tensor) -> "LatentSums":

@@ -66,8 +66,13 @@ class SparseAutoencoder(nn.Module, ABC):
 
     def forward(self, x: Tensor) -> Tensor:
         """Reconstruction, [..., d_out], of `x` [..., d_in]."""
+        return self.acts_and_recon(x)[1]
+
+    def acts_and_recon(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """What `encode` and `forward` give of `x` [..., d_in], for the work of one."""
         rows, norm = normalised(x, self.normalize)
-        return norm.undo(self.reconstruct(rows, self.encode_normalised(rows)))
+        acts = self.encode_normalised(rows)
+        return acts, norm.undo(self.reconstruct(rows, acts))
 
     def reconstruct_raw(self, x: Tensor, acts: Tensor) -> Tensor:
         """As `forward`, with `acts` [..., num_latents] for the activations of `x`: its own, or others."""
