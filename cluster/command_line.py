@@ -12,13 +12,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from cluster.screen import err, out, silence
-from shared.errors import HeadraceError
+from shared.errors import HeadraceError, UserError
 
 if TYPE_CHECKING:
     from shared.config import Job
 
 UsageError: Any = typer.BadParameter.__mro__[1]
 """Of the click that typer uses, which may be its own."""
+
+EXPORTS = ("saelens", "sparsify")
+IMPORTS = ("saelens", "sparsify", "dictionary_learning", "openai")
+"""Formats, as `trainers.formats` has them, which is not imported for what is wrong here."""
 
 app = typer.Typer(
     name="headrace",
@@ -145,6 +149,46 @@ def report(run_folder: Annotated[str, typer.Argument(metavar="RUN", help="A run 
 
 
 @app.command()
+def export(
+    sae: Annotated[Path, typer.Argument(metavar="SAE", help="An SAE's folder, such as runs/demo/saes/topk-512.")],
+    out_folder: Annotated[Path, typer.Argument(metavar="OUT", help="Where to write; sparsify names folders in it.")],
+    to: Annotated[str, typer.Option("--to", help=f"{' or '.join(EXPORTS)}.")],
+) -> None:
+    """Write an SAE in another library's format."""
+    _check_there(sae)
+    _check_one_of("--to", to, EXPORTS)
+    from trainers.formats import export_sae
+
+    out.print(str(export_sae(sae, to, out_folder)), markup=False, highlight=False)
+
+
+@app.command(name="import")
+def import_(
+    path: Annotated[
+        Path, typer.Argument(metavar="PATH", help="A checkpoint: a folder, a folder of folders, or a file.")
+    ],
+    out_folder: Annotated[Path, typer.Argument(metavar="OUT", help="The new SAE's folder.")],
+    origin: Annotated[
+        str | None,
+        typer.Option("--from", help="saelens, sparsify, dictionary_learning or openai; default: by its files."),
+    ] = None,
+    model: Annotated[str | None, typer.Option(help="The language model, if the checkpoint does not say it.")] = None,
+    hookpoint: Annotated[str | None, typer.Option(help="The module, as in a job file; the same.")] = None,
+    k: Annotated[int | None, typer.Option(min=1, help="Active latents of a TopK; the same.")] = None,
+    allow_pickle: Annotated[bool, typer.Option("--allow-pickle", help="Read a pickle, as weights only.")] = False,
+) -> None:
+    """Make an SAE's folder of another library's checkpoint."""
+    _check_there(path)
+    if origin is not None:
+        _check_one_of("--from", origin, IMPORTS)
+    from trainers.formats import import_saes
+    from trainers.import_options import ImportOptions
+
+    for folder in import_saes(path, origin, out_folder, ImportOptions(model, hookpoint, k, allow_pickle)):
+        out.print(str(folder), markup=False, highlight=False)
+
+
+@app.command()
 def push(
     place: Annotated[Path, typer.Argument(metavar="SAE|RUN", help="An SAE's folder, or a run's: all its SAEs.")],
     repo_id: Annotated[str, typer.Argument(metavar="REPO", help="Such as me/gpt2-saes; made if it is not there.")],
@@ -153,6 +197,7 @@ def push(
     licence: Annotated[str | None, typer.Option("--licence", "--license", help="Such as apache-2.0.")] = None,
 ) -> None:
     """Put SAEs on the Hugging Face hub, with a model card each; the login is the hub's own (hf auth login)."""
+    _check_there(place)
     from cluster.hub import push as push_saes
 
     done = push_saes(place, repo_id, private, revision, licence)
@@ -172,6 +217,16 @@ def doctor(as_json: AsJson = False) -> None:
     else:
         print_findings(findings, out)
     raise typer.Exit(1 if any(one["verdict"] == "bad" for one in findings) else 0)
+
+
+def _check_there(path: Path) -> None:
+    if not path.exists():
+        raise UserError(f"there is no {path}")
+
+
+def _check_one_of(option: str, value: str, known: tuple[str, ...]) -> None:
+    if value not in known:
+        raise UserError(f"{option} must be one of {', '.join(known)}, got {value!r}")
 
 
 def _run(job: "Job", resume: bool) -> None:

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import torch
 
-from trainers.saelens_format import SaeFacts, save_sae
+from trainers.sae_facts import SaeFacts
+from trainers.saelens_format import save_sae
 from trainers.topk import TopK
 
 D_IN, NUM_LATENTS = 16, 48

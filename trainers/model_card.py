@@ -12,10 +12,11 @@ from typing import Any
 from huggingface_hub import ModelCard, ModelCardData
 
 from shared.files import write_atomically
+from trainers.saelens_format import KNOWN
 
 CARD = "README.md"
 BEGIN, END = "<!-- headrace: begin -->", "<!-- headrace: end -->"
-TAGS = ["saelens", "sparse-autoencoder", "mechanistic-interpretability", "headrace"]
+TAGS = ["sparse-autoencoder", "mechanistic-interpretability", "headrace"]
 UNCHOSEN = "unknown"
 """The licence of a card until somebody chooses one; the hub knows this word."""
 TRAINING_METRICS = ("fvu", "l0", "dead_fraction")
@@ -26,27 +27,49 @@ LABELS = {
     "dead_fraction": "dead latents",
     "tokens": "tokens",
 }
+HEADRACE_CODE = """
+from trainers import load_sae  # Headrace: a torch module with encode, decode and forward
+
+sae = load_sae("{name}")
+"""
 SAELENS_CODE = """
 from sae_lens import SAE
 
 sae = SAE.{call}
 """
-HEADRACE_CODE = """
-from trainers import load_sae  # Headrace: a torch module with encode, decode and forward
+SPARSIFY_CODE = """
+from sparsify import Sae
 
-sae = load_sae("{folder}")
+sae = Sae.load_from_disk("{name}")
 """
 
 
-def write_card(folder: Path, repo_id: str | None = None, licence: str | None = None) -> None:
+def write_card(
+    folder: Path,
+    repo_id: str | None = None,
+    licence: str | None = None,
+    described_by: Path | None = None,
+    library: str = "saelens",
+) -> None:
     """Writes or brings up to date the card of the SAE in `folder`.
 
     Args:
         repo_id: where on the hub it is about to be, under its folder's name.
         licence: goes into the front matter; without it the one that is there stays.
+        described_by: the folder in our format that it was made from, where `folder` is in another library's.
+        library: whose format that is, saelens or sparsify.
     """
-    config = json.loads((folder / "cfg.json").read_bytes())
-    _write(folder / CARD, _front_matter(config), _body(folder, config, repo_id), licence)
+    source = described_by or folder
+    config = json.loads((source / "cfg.json").read_bytes())
+    parts = [
+        f"# {folder.name}\n\n{_summary(config, library)}",
+        _table("Quality on held-out tokens", _numbers(_read(source / "evaluation.json"))),
+        _table("Quality at the end of training", _training_numbers(_read(source / "metrics.json"))),
+        f"## Use\n\n{_use(folder.name, config, repo_id, library)}",
+        _table("Training", _facts(config)),
+    ]
+    body = "\n\n".join(part for part in parts if part)
+    _write(folder / CARD, _front_matter(config, library), body, licence)
 
 
 def write_collection_card(path: Path, repo_id: str, names: list[str], licence: str | None = None) -> None:
@@ -54,7 +77,7 @@ def write_collection_card(path: Path, repo_id: str, names: list[str], licence: s
     links = "\n".join(f"- [{name}]({name}/{CARD})" for name in names)
     code = SAELENS_CODE.format(call=f'from_pretrained("{repo_id}", "{names[0]}")')
     body = f"# {repo_id.rpartition('/')[2]}\n\nSparse autoencoders, each in its own folder:\n\n{links}\n\n{_code(code)}"
-    _write(path, {"library_name": "saelens", "tags": TAGS, "license": UNCHOSEN}, body, licence)
+    _write(path, {"library_name": "saelens", "tags": ["saelens", *TAGS], "license": UNCHOSEN}, body, licence)
 
 
 def licence_of(folder: Path) -> str | None:
@@ -74,39 +97,51 @@ def _write(path: Path, front_matter: dict[str, Any], body: str, licence: str | N
     write_atomically(path, f"---\n{ModelCardData(**known).to_yaml()}\n---\n{text}".encode())
 
 
-def _front_matter(config: dict[str, Any]) -> dict[str, Any]:
+def _front_matter(config: dict[str, Any], library: str) -> dict[str, Any]:
     metadata = config.get("metadata", {})
     model, dataset = metadata.get("model_name", ""), metadata.get("dataset_path", "")
     return {
-        "library_name": "saelens",
-        "tags": TAGS,
+        "library_name": library if _is_known(config) else "headrace",
+        "tags": [library, *TAGS] if _is_known(config) else TAGS,
         **({"base_model": model} if _is_hub_id(model) else {}),
         **({"datasets": [dataset[5:].partition(":")[0]]} if dataset.startswith("hf://") else {}),
         "license": UNCHOSEN,
     }
 
 
-def _body(folder: Path, config: dict[str, Any], repo_id: str | None) -> str:
-    call = f'from_pretrained("{repo_id}", "{folder.name}")' if repo_id else f'load_from_disk("{folder.name}")'
-    parts = [
-        f"# {folder.name}\n\n{_summary(config)}",
-        _table("Quality on held-out tokens", _numbers(_read(folder / "evaluation.json"))),
-        _table("Quality at the end of training", _training_numbers(_read(folder / "metrics.json"))),
-        f"## Use\n\n{_code(SAELENS_CODE.format(call=call))}\n\n{_code(HEADRACE_CODE.format(folder=folder.name))}",
-        _table("Training", _facts(config)),
-    ]
-    return "\n\n".join(part for part in parts if part)
+def _use(name: str, config: dict[str, Any], repo_id: str | None, library: str) -> str:
+    if library == "sparsify":
+        return _code(SPARSIFY_CODE.format(name=name))
+    call = f'from_pretrained("{repo_id}", "{name}")' if repo_id else f'load_from_disk("{name}")'
+    codes = [SAELENS_CODE.format(call=call)] if _is_known(config) else []
+    return "\n\n".join(map(_code, [*codes, HEADRACE_CODE.format(name=name)]))
 
 
-def _summary(config: dict[str, Any]) -> str:
+def _summary(config: dict[str, Any], library: str) -> str:
     metadata = config.get("metadata", {})
+    own = metadata.get("headrace") or {}
     kind = config["architecture"] + (f", k = {config['k']}" if "k" in config else "")
-    hookpoint = metadata.get("hf_hook_name") or metadata.get("hook_name")
+    inputs = own.get("inputs") or [metadata.get("hf_hook_name") or metadata.get("hook_name")]
+    targets = own.get("targets") or inputs
+    where = (
+        _listed(inputs) if targets == inputs else f"{_listed(inputs)}, which it turns into those at {_listed(targets)}"
+    )
+    origin = f"imported from {own['imported_from']} by" if own.get("imported_from") else "trained with"
+    style = {"saelens": "SAELens'", "sparsify": "sparsify's"}[library] if _is_known(config) else "Headrace's"
     return (
         f"A sparse autoencoder ({kind}) with {config['d_sae']:,} latents for the activations of "
-        f"`{_shown(metadata.get('model_name', ''))}` at `{hookpoint}`, {config['d_in']:,} values wide. "
-        "Trained with Headrace; the files are in SAELens' format."
+        f"`{_shown(metadata.get('model_name', ''))}` at {where}, {config['d_in']:,} values wide; "
+        f"{origin} Headrace, in {style} format."
     )
+
+
+def _listed(hookpoints: list[str]) -> str:
+    return " and ".join(f"`{one}`" for one in hookpoints)
+
+
+def _is_known(config: dict[str, Any]) -> bool:
+    """Whether SAELens has such an SAE."""
+    return config["architecture"] in KNOWN
 
 
 def _facts(config: dict[str, Any]) -> dict[str, Any]:

@@ -5,7 +5,6 @@ in cfg.json as SAELens names it.
 """
 
 import json
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,8 @@ from shared.files import replace_folder
 from trainers.hook_names import transformer_lens_name
 from trainers.relu import Relu
 from trainers.sae import SparseAutoencoder
+from trainers.sae_facts import SaeFacts
+from trainers.saelens_variants import plain_config, plain_tensors
 from trainers.topk import TopK
 from trainers.weight_files import read_json, read_safetensors
 
@@ -29,40 +30,31 @@ ROW_NORMS = {"none": "none", "token_norm": "constant_norm_rescale", "layer_norm"
 """Our names of a row's own normalisation -> SAELens'."""
 TRANSPOSED = frozenset({"W_enc", "W_skip"})
 """Tensors that SAELens holds the other way round."""
+TRANSCODERS = ("transcoder", "skip_transcoder", "jumprelu_transcoder", "jumprelu_skip_transcoder")
+KNOWN = frozenset(("standard", "topk", "jumprelu", "gated", *TRANSCODERS))
+"""Architectures that SAELens 6.54 can use after training and that Headrace reads."""
 SAELENS_VERSION = "6.54.12"
 """The version whose format this is; without one SAELens takes the folder for a format of 2024."""
 NEVER = 1e-10
 """Added to a firing frequency before its logarithm, as SAELens does."""
 
 
-@dataclass(frozen=True)
-class SaeFacts:
-    """Where an SAE's rows came from; goes into `cfg.json`."""
-
-    model_name: str
-    inputs: tuple[str, ...]
-    """The hookpoints that are encoded, side by side."""
-    targets: tuple[str, ...]
-    """Those that are reconstructed: the same, but for transcoders."""
-    context_tokens: int
-    dataset: str
-    prepend_bos: bool = True
-    exclude_special_tokens: bool = False
-    headrace: dict[str, Any] = field(default_factory=dict)
-    """Facts of our own: version, tokens, seed, digests …"""
-
-
 def save_sae(
-    sae: SparseAutoencoder, folder: Path, facts: SaeFacts, metrics: dict[str, Any], frequencies: Tensor
+    sae: SparseAutoencoder,
+    folder: Path,
+    facts: SaeFacts,
+    metrics: dict[str, Any] | None = None,
+    frequencies: Tensor | None = None,
 ) -> None:
-    """Writes an SAE for raw rows as `folder`."""
+    """Writes an SAE for raw rows as `folder`, with its metrics and how often each latent fires, where that is known."""
     tensors = {name: tensor.contiguous().cpu() for name, tensor in _tensors(sae).items()}
-    sparsity = torch.log10(frequencies + NEVER).float().cpu()
     with replace_folder(folder) as temporary:
-        (temporary / CONFIG).write_text(json.dumps(_config(sae, facts, metrics), indent=2), encoding="utf-8")
+        (temporary / CONFIG).write_text(json.dumps(_config(sae, facts, metrics or {}), indent=2), encoding="utf-8")
         save_file(tensors, temporary / WEIGHTS)
-        save_file({"sparsity": sparsity}, temporary / SPARSITY)
-        (temporary / METRICS).write_text(json.dumps(metrics, indent=2), encoding="utf-8")
+        if frequencies is not None:
+            save_file({"sparsity": torch.log10(frequencies + NEVER).float().cpu()}, temporary / SPARSITY)
+        if metrics is not None:
+            (temporary / METRICS).write_text(json.dumps(metrics, indent=2), encoding="utf-8")
 
 
 def load_sae(folder: str | Path, device: str | torch.device = "cpu") -> SparseAutoencoder:
@@ -73,16 +65,20 @@ def load_sae(folder: str | Path, device: str | torch.device = "cpu") -> SparseAu
     """
     folder = Path(folder)
     config = _read_config(folder / CONFIG)
-    tensors = read_safetensors(folder / WEIGHTS)
+    return make_sae(config, read_safetensors(folder / WEIGHTS), folder).to(device)
+
+
+def make_sae(config: dict[str, Any], tensors: dict[str, Tensor], folder: Path) -> SparseAutoencoder:
+    """The SAE that SAELens' `config` and `tensors` mean; `folder` is for errors."""
     try:
         sae = _empty(config, folder)
         sae.normalize = next(ours for ours, theirs in ROW_NORMS.items() if theirs == _normalize_of(config))
-        for name in TRANSPOSED & tensors.keys():
-            tensors[name] = tensors[name].T
-        sae.load_state_dict({name: tensor.float() for name, tensor in tensors.items()})
+        plain = plain_tensors(config, tensors, folder)
+        turned = {name: tensor.T if name in TRANSPOSED else tensor for name, tensor in plain.items()}
+        sae.load_state_dict({name: tensor.float() for name, tensor in turned.items()})
     except (KeyError, RuntimeError) as error:
         raise UserError(f"{folder} is damaged: {CONFIG} and {WEIGHTS} do not fit each other ({error})") from error
-    return sae.to(device)
+    return sae
 
 
 def read_facts(folder: str | Path) -> SaeFacts:
@@ -119,6 +115,11 @@ def _config(sae: SparseAutoencoder, facts: SaeFacts, metrics: dict[str, Any]) ->
         "reshape_activations": "none",
         "metadata": _metadata(facts, metrics),
     }
+
+
+def architecture_of(sae: SparseAutoencoder) -> str:
+    """SAELens' name of what `sae` computes."""
+    return str(_architecture(sae)["architecture"])
 
 
 def _architecture(sae: SparseAutoencoder) -> dict[str, Any]:
@@ -162,7 +163,7 @@ def _empty(config: dict[str, Any], folder: Path) -> SparseAutoencoder:
     d_in, num_latents = config["d_in"], config["d_sae"]
     subtracts_b_dec = bool(config.get("apply_b_dec_to_input", True))
     match config["architecture"]:
-        case "topk" if not config.get("rescale_acts_by_decoder_norm"):
+        case "topk":
             return TopK(d_in, num_latents, config["k"], subtracts_b_dec=subtracts_b_dec)
         case "standard":
             return Relu(d_in, num_latents, subtracts_b_dec=subtracts_b_dec)
@@ -171,7 +172,7 @@ def _empty(config: dict[str, Any], folder: Path) -> SparseAutoencoder:
 
 
 def _read_config(path: Path) -> dict[str, Any]:
-    config = read_json(path)
+    config = plain_config(read_json(path), path)
     if _normalize_of(config) not in ROW_NORMS.values():
         raise UserError(
             f"{path} has normalize_activations {config['normalize_activations']!r}; fold it into the weights"

@@ -26,7 +26,8 @@ from trainers.firing import Firing
 from trainers.fvu import Sums, Window
 from trainers.row_norm import PER_ROW, normalised
 from trainers.sae import SparseAutoencoder
-from trainers.saelens_format import SaeFacts, save_sae
+from trainers.sae_facts import SaeFacts
+from trainers.saelens_format import save_sae
 from trainers.schedules import learning_rate
 
 WINDOW_FRACTION = 1 / 20

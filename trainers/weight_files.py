@@ -6,6 +6,7 @@ unpickler that knows nothing but tensors and plain values.
 
 import json
 import pickle
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -63,7 +64,8 @@ def read_pickle(path: Path, allowed: bool) -> dict[str, Any]:
             "--allow-pickle, which reads nothing but tensors and plain values"
         )
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings(action="ignore"):
+            state = torch.load(path, map_location="cpu", weights_only=True)
     except (OSError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError) as error:
         reason = str(error).strip().split("\n")[0]
         raise UserError(f"{path} is damaged, or holds more than tensors and plain values: {reason}") from None

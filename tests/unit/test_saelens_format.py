@@ -118,7 +118,6 @@ def test_a_damaged_folder_is_refused_with_a_sentence(file: str, damage: str, tmp
     ("key", "value", "words"),
     [
         ("architecture", "temporal", "does not read: temporal"),
-        ("rescale_acts_by_decoder_norm", True, "does not read: topk"),
         ("normalize_activations", "covariance_whitening", "normalize_activations 'covariance_whitening'"),
         ("d_sae", 95, "do not fit each other"),
     ],
