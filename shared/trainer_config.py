@@ -1,6 +1,7 @@
 """The `trainers` of a job file: what all architectures share, and what each adds. Imports no torch."""
 
 import math
+from itertools import pairwise
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Union
 
 from pydantic import ConfigDict, Discriminator, Field, Tag, model_validator
@@ -143,6 +144,49 @@ class ReluL1Config(TrainerConfig):
     """Norm of every decoder direction at the start."""
 
 
+class UnitNormConfig(TrainerConfig):
+    """What architectures with decoder directions of length one share.
+
+    Defaults that papers leave open are those of dictionary_learning's sweep (demo_config.py, as SAEBench trained by):
+    lr 3e-4, and a penalty for activations with a mean squared norm of 1, for which l1_coefficient is meant.
+    """
+
+    normalize: Normalize = "unit_mean_square"
+    l1_warmup_fraction: Fraction = 0.0
+    """Share of the token budget over which the penalty rises from 0."""
+    resample_at_fractions: tuple[Fraction, ...] = ()
+    """Shares of the token budget at which latents that have fallen silent are made anew from badly reconstructed rows
+    (Bricken et al. 2023)."""
+    resample_window_fraction: Fraction = 0.0125
+    """A latent is silent that did not fire over this share of the token budget before (12,500 of 1,000,000 steps)."""
+    resample_rows_fraction: Fraction = 0.0001
+    """The rows to choose from come in this share of the token budget after, one batch at least (819,200 of 8e9)."""
+    resample_rewarm_fraction: Fraction = 0.0
+    """Share of the token budget over which the learning rate then rises from a tenth to the whole along a cosine
+    (Rajamanoharan et al. 2024, arXiv:2404.16014, appendix D, has 1,000 of 300,000 steps); 0: it stays as it is."""
+
+    @model_validator(mode="after")
+    def _points_leave_room(self) -> "UnitNormConfig":
+        needed = self.resample_window_fraction + self.resample_rows_fraction
+        for former, point in pairwise((0.0, *self.resample_at_fractions)):
+            if point - former < needed:
+                raise ValueError(
+                    "resample_at_fractions must rise by at least resample_window_fraction + resample_rows_fraction "
+                    f"({needed:g}) each, from 0 on, got {list(self.resample_at_fractions)}"
+                )
+        return self
+
+
+class ReluL12023Config(UnitNormConfig):
+    """ReLU with L1 and unit directions (Bricken et al. 2023, "Towards Monosemanticity"). lr defaults to 3e-4."""
+
+    architecture: Literal["relu_l1_2023"]
+    l1_coefficient: AtLeastZero = 0.03
+    """λ; the sweep has 0.012 to 0.06."""
+    resample_at_fractions: tuple[Fraction, ...] = (0.025, 0.05, 0.075, 0.1)
+    """As in UnitNormConfig: steps 25,000 to 100,000 of 1,000,000."""
+
+
 class OwnConfig(TrainerConfig):
     """An architecture from elsewhere: `package.module:Class`, where Class is a `trainers.objective.Objective`.
 
@@ -163,6 +207,7 @@ OWN = "package.module:Class"
 TRAINER_CONFIGS: dict[str, type[TrainerConfig]] = {
     "topk": TopKConfig,
     "relu_l1": ReluL1Config,
+    "relu_l1_2023": ReluL12023Config,
     OWN: OwnConfig,
 }
 """Architecture -> its keys."""

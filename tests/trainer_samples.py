@@ -4,7 +4,7 @@ import numpy as np
 import torch
 
 from shared.row_table import Rows
-from shared.trainer_config import ReluL1Config, TopKConfig, TrainerConfig
+from shared.trainer_config import ReluL1Config, ReluL12023Config, TopKConfig, TrainerConfig
 from trainers import Trainer, activation_scale
 
 D_IN, NUM_FEATURES, BLOCK_ROWS = 32, 48, 1000
@@ -13,6 +13,21 @@ TOPK = TopKConfig(
     name="t", architecture="topk", num_latents=64, k=2, batch_rows=70, lr=3e-3, dead_after_tokens=60, auxk=8
 )
 RELU_L1 = ReluL1Config(name="r", architecture="relu_l1", num_latents=64, batch_rows=170, lr=3e-3, l1_coefficient=2.0)
+RELU_L1_2023 = ReluL12023Config(
+    name="b",
+    architecture="relu_l1_2023",
+    num_latents=64,
+    batch_rows=170,
+    lr=3e-3,
+    l1_coefficient=0.5,
+    resample_at_fractions=(0.3, 0.6),
+    resample_window_fraction=0.1,
+    resample_rows_fraction=0.1,
+    resample_rewarm_fraction=0.05,
+)
+
+SAMPLES: dict[str, TrainerConfig] = {one.architecture: one for one in (TOPK, RELU_L1, RELU_L1_2023)}
+"""One small trainer of each architecture, all of whose parts come into play within 5 blocks."""
 
 
 def true_features() -> np.ndarray:

@@ -12,11 +12,13 @@ from shared.refusal import refusal
 from shared.trainer_config import OwnConfig, TrainerConfig
 from trainers.objective import Objective
 from trainers.relu_l1 import ReluL1Objective
+from trainers.relu_l1_2023 import ReluL12023Objective
 from trainers.topk import TopKObjective
 
 ARCHITECTURES: dict[str, type[Objective]] = {
     "topk": TopKObjective,
     "relu_l1": ReluL1Objective,
+    "relu_l1_2023": ReluL12023Objective,
 }
 
 

@@ -57,6 +57,10 @@ class Objective(nn.Module, ABC):
             fraction: of the token budget that was trained on before this batch.
         """
 
+    def lr_factor(self, fraction: float) -> float:
+        """What the learning rate of the step that begins at `fraction` of the token budget is multiplied by."""
+        return 1.0
+
     def constrain_gradients(self) -> None:
         """Runs between gradient and clipping."""
 

@@ -101,8 +101,8 @@ class Trainer:
     @property
     def lr(self) -> float:
         """Of the next step."""
-        config = self.config
-        return learning_rate(self.fraction, self.objective.peak_lr, config.lr_warmup_fraction, config.lr_decay_fraction)
+        config, peak = self.config, self.objective.peak_lr * self.objective.lr_factor(self.fraction)
+        return learning_rate(self.fraction, peak, config.lr_warmup_fraction, config.lr_decay_fraction)
 
     def fix_scales(self, scales: Mapping[str, float]) -> None:
         """Says what each hookpoint's activations are multiplied by; before the first block, and never changed after."""

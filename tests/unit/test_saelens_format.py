@@ -11,12 +11,15 @@ from torch.testing import assert_close
 from shared.errors import UserError
 from shared.row_table import Rows
 from shared.trainer_config import AnyTrainer, ReluL1Config, TopKConfig
+from tests.trainer_samples import SAMPLES
 from trainers import SaeFacts, Trainer, activation_scale, load_sae, read_facts
 
 D_IN, SCALE_OF_ROWS = 24, 30.0
 TOPK = TopKConfig(name="t", architecture="topk", num_latents=96, k=5, batch_rows=128, lr=1e-2)
 RELU_L1 = ReluL1Config(name="r", architecture="relu_l1", num_latents=96, batch_rows=128, lr=1e-2)
-BOTH = pytest.mark.parametrize("config", [TOPK, RELU_L1], ids=["topk", "relu_l1"])
+WIDER = {"num_latents": 96, "batch_rows": 128, "lr": 1e-2}
+ALL = {name: one.model_copy(update=WIDER) for name, one in SAMPLES.items()} | {"topk": TOPK, "relu_l1": RELU_L1}
+EVERY = pytest.mark.parametrize("config", ALL.values(), ids=ALL.keys())
 FACTS = SaeFacts(
     "openai-community/gpt2",
     ("transformer.h.8",),
@@ -46,7 +49,7 @@ def expected_recon(trainer: Trainer, raw: Tensor) -> Tensor:
     return trainer.sae(raw * trainer.scales["h"]).detach() / trainer.scales["h"]
 
 
-@BOTH
+@EVERY
 def test_a_saved_sae_reconstructs_raw_rows_as_the_trainer_did(config: AnyTrainer, tmp_path: Path) -> None:
     trainer, raw = trained(config), torch.from_numpy(raw_rows(9))
     trainer.save_sae(tmp_path / "sae", FACTS)
@@ -56,7 +59,7 @@ def test_a_saved_sae_reconstructs_raw_rows_as_the_trainer_did(config: AnyTrainer
         assert_close(sae.W_dec.norm(dim=1), torch.ones(96))
 
 
-@BOTH
+@EVERY
 @pytest.mark.filterwarnings("ignore")
 def test_saelens_computes_the_same_reconstruction_and_latents(config: AnyTrainer, tmp_path: Path) -> None:
     sae_lens = pytest.importorskip("sae_lens")

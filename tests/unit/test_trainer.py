@@ -9,11 +9,15 @@ from torch import Tensor
 from shared.errors import CheckpointError, JobFailed
 from shared.row_table import Rows
 from shared.trainer_config import TrainerConfig
-from tests.trainer_samples import RELU_L1, TOPK, new_trainer, some_block, true_features
+from tests.trainer_samples import RELU_L1, SAMPLES, TOPK, new_trainer, some_block, true_features
 from trainers import Trainer
 from trainers.trainer import clip_gradients
 
-BOTH = pytest.mark.parametrize("config", [TOPK, RELU_L1], ids=["topk", "relu_l1"])
+EVERY = pytest.mark.parametrize("config", SAMPLES.values(), ids=SAMPLES.keys())
+LEARNING: dict[str, TrainerConfig] = SAMPLES | {
+    "topk": TOPK.model_copy(update={"k": 4, "dead_after_tokens": 10**6}),
+    "relu_l1": RELU_L1.model_copy(update={"l1_coefficient": 3.0}),
+}
 
 
 @pytest.fixture(autouse=True)
@@ -40,7 +44,7 @@ def same_state(first: Trainer, second: Trainer) -> bool:
     return first.report() == second.report() and first.digest == second.digest and all(torch.equal(*p) for p in pairs)
 
 
-@BOTH
+@EVERY
 def test_trainers_that_take_turns_are_those_that_train_alone(config: TrainerConfig) -> None:
     wide = config.model_copy(update={"num_latents": 128})
     together, other = new_trainer(config), new_trainer(wide)
@@ -53,7 +57,7 @@ def test_trainers_that_take_turns_are_those_that_train_alone(config: TrainerConf
     assert together.digest == other.digest
 
 
-@BOTH
+@EVERY
 @pytest.mark.parametrize("stop_after", [0, 1, 3])
 def test_a_trainer_that_was_saved_and_loaded_is_one_that_never_stopped(
     config: TrainerConfig, stop_after: int, tmp_path: Path
@@ -167,11 +171,7 @@ def test_clipping_bounds_the_common_norm_and_leaves_small_gradients() -> None:
     assert grads.norm().item() == pytest.approx(1.0)
 
 
-@pytest.mark.parametrize(
-    "config",
-    [TOPK.model_copy(update={"k": 4, "dead_after_tokens": 10**6}), RELU_L1.model_copy(update={"l1_coefficient": 3.0})],
-    ids=["topk", "relu_l1"],
-)
+@pytest.mark.parametrize("config", LEARNING.values(), ids=LEARNING.keys())
 def test_training_finds_the_directions_that_a_start_does_not_have(config: TrainerConfig) -> None:
     trainer = new_trainer(config, 60)
     before = mean_max_cosine(trainer)
