@@ -116,6 +116,19 @@ def read_checkpoint(folder: Path) -> Checkpoint:
         raise CheckpointError(f"{path} is damaged: {error!r}") from error
 
 
+def newest_block(run_folder: Path) -> int | None:
+    """The newest checkpoint that is complete, by its manifest alone; None where there is none."""
+    return max((int(one.name) for one in _folders(run_folder) if (one / MANIFEST).exists()), default=None)
+
+
+def fingerprint(folder: Path) -> str:
+    """Of the corpus that a checkpoint's trainers read. Raises CheckpointError if its manifest is damaged."""
+    try:
+        return json.loads((folder / MANIFEST).read_bytes())["fingerprint"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(f"{folder / MANIFEST} is damaged: {error!r}") from error
+
+
 def newest_part(run_folder: Path, role: str) -> tuple[int, Path] | None:
     """The newest state that `role` has saved whole, in a complete checkpoint or not: its block and folder."""
     for folder in sorted(_folders(run_folder), key=lambda one: -int(one.name)):

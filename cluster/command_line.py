@@ -138,14 +138,10 @@ def stop(job: JobName, registry: RegistryUrl = None) -> None:
 @app.command()
 def report(run_folder: Annotated[str, typer.Argument(metavar="RUN", help="A run folder, or a job's name.")]) -> None:
     """Write a run's report.html: curves, fronts, throughput, ledger."""
-    from cluster.job_place import find_job, read_run
+    from cluster.job_place import find_run
     from cluster.report import write_report
 
-    folder = Path(run_folder)
-    if read_run(folder) is None:
-        with find_job(run_folder, None) as found:
-            folder = found.run_folder
-    out.print(f"report  {write_report(folder)}")
+    out.print(f"report  {write_report(find_run(run_folder)[0])}")
 
 
 @app.command()
@@ -204,6 +200,33 @@ def push(
     out.print(f"{', '.join(done.names)}  {done.url}", markup=False, highlight=False)
     if done.licence is None:
         err.print("no licence is chosen: the cards say so; give --licence, or write it into the README.md files")
+
+
+@app.command()
+def evaluate(
+    run_folder: Annotated[str, typer.Argument(metavar="RUN", help="A run folder, or a job's name.")],
+    contexts: Annotated[int | None, typer.Option(min=1, help="Held-out contexts; default: the job file's.")] = None,
+    sae: Annotated[list[str] | None, typer.Option(help="Only the SAE of this name; may be given again.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Measure a run's SAEs on the text that no trainer has read: reconstruction, and what the model loses by it."""
+    from cluster.job_place import find_run
+
+    folder, job = find_run(run_folder)
+    with err.status("loading"):
+        from cluster.evaluation_table import evaluation_view
+        from cluster.run_evaluation import evaluate_run
+    result = evaluate_run(folder, job, sae or (), contexts, err)
+    if as_json:
+        print(json.dumps(result.found, indent=2))
+        return
+    out.print(evaluation_view(result.found, job.name, out.width))
+    if result.checkpoint is not None:
+        out.print(f"\nas of checkpoint {result.checkpoint}: the run has no finished SAE, and nothing was written")
+        return
+    from cluster.report import write_report
+
+    out.print(f"\nreport  {write_report(folder)}")
 
 
 @app.command()

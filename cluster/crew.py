@@ -106,7 +106,14 @@ class Crew:
         role = f"trainer-{config.name}"
         seat = self._seat(role)
         actor = self._launch(
-            TrainerActor, role, {"run": 1, "control": 1}, seat, config, self._prepared.row_format, restore_from
+            TrainerActor,
+            role,
+            {"run": 1, "control": 1},
+            seat,
+            config,
+            self._prepared.row_format,
+            restore_from,
+            self._prepared.corpus_facts,
         )
         self._enlist(role, actor)
 

@@ -62,7 +62,8 @@ class Evaluation:
     def facts(self) -> dict[str, Any]:
         """For JSON: the numbers of `quality` stand at the top."""
         facts = asdict(self)
-        return {"format_version": FORMAT_VERSION, **facts.pop("quality"), **facts}
+        first = {name: facts.pop(name) for name in ("name", "inputs", "targets", "contexts")}
+        return {"format_version": FORMAT_VERSION, **first, **facts.pop("quality"), **facts}
 
 
 class Evaluator:

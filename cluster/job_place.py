@@ -46,6 +46,14 @@ def find_job(name: str, registry_url: str | None) -> Iterator[FoundJob]:
         yield FoundJob(job, Registry(client, job.name), Path(job.output))
 
 
+def find_run(name: str) -> tuple[Path, Job]:
+    """The folder and job of a run; for a folder no registry is asked. Raises UserError as `find_job`."""
+    if job := read_run(Path(name)):
+        return Path(name), job
+    with find_job(name, None) as found:
+        return found.run_folder, found.job
+
+
 def job_to_resume(name: str, registry_url: str | None) -> Job:
     """The job to go on with; a run folder is enough, wherever it lies now.
 

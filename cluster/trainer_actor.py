@@ -4,7 +4,7 @@ import json
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -45,8 +45,17 @@ class TrainerEnd:
 class TrainerActor:
     """Runs one `Trainer` on the stream."""
 
-    def __init__(self, seat: Seat, config: TrainerConfig, row_format: RowFormat, restore_from: Path | None) -> None:
+    def __init__(
+        self,
+        seat: Seat,
+        config: TrainerConfig,
+        row_format: RowFormat,
+        restore_from: Path | None,
+        corpus_facts: Mapping[str, str | int],
+    ) -> None:
+        """`corpus_facts` are told by the SAE about the text that it was trained on."""
         self._seat, self._job, self._config, self._format = seat, seat.job, config, row_format
+        self._corpus_facts = corpus_facts
         prepare_process(seat)
         torch.set_num_threads(config.threads)
         self._plan = StreamPlan.of(seat.job)
@@ -216,5 +225,6 @@ class TrainerActor:
                 "bits_digest": trainer.digest.bits,
                 "dtype": self._format.dtype,
                 "revision": self._format.revision,
+                **self._corpus_facts,
             },
         )
