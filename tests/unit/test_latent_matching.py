@@ -6,7 +6,7 @@ from torch import Tensor
 from torch.testing import assert_close
 
 from trainers import latent_matching
-from trainers.latent_matching import cosines, nearest, one_to_one
+from trainers.latent_matching import cosines, mutual_pairs, nearest, nearest_both_ways, one_to_one
 
 
 def some_directions(num: int, seed: int = 0) -> Tensor:
@@ -60,3 +60,38 @@ def test_a_shuffled_and_stretched_dictionary_is_matched_whole() -> None:
     assert_close(found.cosines, torch.ones(6, dtype=torch.float64))
     flipped = nearest(first, -first[order], either_sign=True)
     assert torch.equal(order[flipped.columns], flipped.rows)
+
+
+@pytest.mark.parametrize("either_sign", [False, True])
+def test_nearest_both_ways_is_nearest_from_each_side_in_pieces_too(
+    either_sign: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = some_directions(9), some_directions(4, seed=1)
+    expected = [nearest(*both, either_sign=either_sign) for both in ((first, second), (second, first))]
+    for piece in (2**24, 9, 1):
+        monkeypatch.setattr(latent_matching, "PIECE_COSINES", piece)
+        for found, wanted in zip(nearest_both_ways(first, second, either_sign=either_sign), expected, strict=True):
+            assert torch.equal(found.columns, wanted.columns) and torch.equal(found.rows, wanted.rows)
+            assert_close(found.cosines, wanted.cosines)
+
+
+def test_mutual_pairs_are_each_others_nearest_among_those_that_are_left() -> None:
+    first, second = some_directions(40), some_directions(30, seed=1)
+    table, left = cosines(first, second), torch.ones(40, 30, dtype=torch.bool)
+    greedy = set()
+    for _ in range(30):
+        best = int(torch.where(left, table, -torch.inf).argmax())
+        greedy.add(divmod(best, 30))
+        left[best // 30] = left[:, best % 30] = False
+    found = mutual_pairs(first, second, rounds=30)
+    assert set(zip(found.rows.tolist(), found.columns.tolist(), strict=True)) == greedy
+    assert found.rows.tolist() == sorted(found.rows.tolist())
+    assert_close(found.cosines, table[found.rows, found.columns])
+    assert found.cosines.sum() <= one_to_one(first, second).cosines.sum() <= 2 * found.cosines.sum()
+
+
+def test_one_round_of_mutual_pairs_leaves_out_who_is_not_wanted() -> None:
+    first = torch.tensor([[1.0, 0.0], [1.0, 0.1], [0.0, 1.0]])
+    second = torch.tensor([[1.0, 0.01], [-0.2, 1.0]])
+    found = mutual_pairs(first, second, rounds=1)
+    assert found.rows.tolist() == [0, 2] and found.columns.tolist() == [0, 1]
