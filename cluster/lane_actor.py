@@ -22,6 +22,7 @@ from shared.lane import Ack, Lane, LaneEnd, LaneSizes
 from shared.lease_keeper import LeaseKeeper
 from shared.registry_facts import LaneCounters
 from shared.row_table import RowFormat
+from shared.spool import Spool
 from shared.stream_plan import StreamPlan
 
 log = logging.getLogger(__name__)
@@ -64,6 +65,8 @@ class LaneActor:
             put=ray.put,
             publish=self._publish,
             save_part=self._save_part,
+            spool=Spool(seat.spool_folder) if sizes.spool_bytes else None,
+            get=ray.get,
         )
         self._lane.oldest_lease = start.oldest_lease
         if start.part is not None:
@@ -156,6 +159,7 @@ class LaneActor:
             "staged": counters.staged,
             "block_contexts": counters.block_contexts,
             "log_bytes": counters.log_bytes,
+            "spool_bytes": counters.spool_bytes,
             "next_block": counters.next_block,
         }
         self._registry.add_metrics(self._seat.role, fields)

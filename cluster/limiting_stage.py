@@ -55,11 +55,11 @@ def blocks_ready(lanes: tuple[LaneFacts, ...]) -> int:
     return min(open_lanes) if open_lanes else max(_next_block(lane) for lane in lanes) - len(lanes) + 1
 
 
-def log_is_full(lane: LaneFacts, num_lanes: int, log_bytes: int) -> bool:
-    """Whether the log has no room for one more block; a lane counts a block up to one turn before its bytes."""
+def log_is_full(lane: LaneFacts, num_lanes: int, max_bytes: int) -> bool:
+    """Whether log and spool have no room for one more block; a lane counts a block up to one turn before its bytes."""
     one = lane.counters
-    num_blocks = (one.next_block - one.log_first_block) // num_lanes
-    return num_blocks > 0 and one.log_bytes + 2 * one.log_bytes // num_blocks > log_bytes
+    num_blocks, num_bytes = (one.next_block - one.log_first_block) // num_lanes, one.log_bytes + one.spool_bytes
+    return num_blocks > 0 and num_bytes + 2 * num_bytes // num_blocks > max_bytes
 
 
 def lane_is_supplied(number: int, snapshot: Snapshot, job: Job) -> bool:
@@ -82,7 +82,7 @@ def _trainer(name: str, one: TrainerCounters, stock: int, snapshot: Snapshot, jo
         blocks = f"it is {one.state}, and {blocks}"
     for number, lane in enumerate(snapshot.lanes):
         unread = lane.counters.log_first_block >= one.cursor
-        if unread and log_is_full(lane, len(snapshot.lanes), job.stream.log_bytes):
+        if unread and log_is_full(lane, len(snapshot.lanes), job.stream.log_bytes + job.stream.spool_bytes):
             return LimitingStage(f"trainer-{name}", f"{blocks}; the log of lane-{number} is full, so all others wait")
     return LimitingStage(f"trainer-{name}", blocks)
 

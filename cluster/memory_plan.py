@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from shared.config import Job
 from shared.errors import UserError
-from shared.lane import LaneSizes
+from shared.lane import UNSPOOLED_KEPT, LaneSizes
 from shared.quantity import format_bytes
 from shared.trainer_config import TopKConfig, TrainerConfig
 
@@ -65,12 +65,17 @@ def plan_memory(job: Job, widths: dict[str, int], row_bytes: int, weight_bytes: 
     unit_rows = job.corpus.unit_contexts * job.corpus.context_tokens
     ahead_rows = job.window_units * unit_rows
     lane = LaneSizes(
-        stream.buffer_rows, chunk_rows, stream.buffer_rows + chunk_rows + AHEAD_FACTOR * ahead_rows, stream.log_bytes
+        stream.buffer_rows,
+        chunk_rows,
+        stream.buffer_rows + chunk_rows + AHEAD_FACTOR * ahead_rows,
+        stream.log_bytes,
+        stream.spool_bytes,
     )
     resident_rows = stream.buffer_rows + chunk_rows + ahead_rows + stream.block_rows
     block_bytes = stream.block_rows * row_bytes
     held = BLOCKS_HELD * block_bytes * len(job.trainers) + 2 * producers.count * chunk_rows * row_bytes
-    logs = stream.lanes * max(stream.log_bytes, 2 * block_bytes)
+    unspooled = UNSPOOLED_KEPT * block_bytes if stream.spool_bytes else 0
+    logs = stream.lanes * (max(stream.log_bytes, 2 * block_bytes) + unspooled)
     activations = chunk_rows * max(widths.values()) * 4 * 16
     return MemoryPlan(
         lane,

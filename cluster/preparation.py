@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from cluster.memory_plan import MemoryPlan, plan_memory
+from cluster.wording import plural
 from producers.corpus import Corpus
 from producers.model_facts import describe_model
 from producers.pretrained import check_weights
@@ -15,7 +16,9 @@ from producers.tokenizing import DocumentTokenizer
 from shared.config import LARGEST_HOLDOUT, Job
 from shared.errors import UserError
 from shared.job_file import load_job
+from shared.quantity import format_bytes
 from shared.row_table import RowFormat
+from shared.spool import free_bytes
 
 
 @dataclass(frozen=True)
@@ -41,6 +44,7 @@ class Prepared:
 def prepare(job: Job) -> Prepared:
     """Looks at everything that `job` names. Raises UserError, in one sentence, for the first thing that is wrong."""
     check_device(job)
+    check_spool(job)
     facts = describe_model(job.model, job.producers.gpus)
     check_weights(job.model)
     check_context(job, facts.max_positions)
@@ -52,6 +56,16 @@ def prepare(job: Job) -> Prepared:
     row_format = RowFormat(job.name, job.model.name, facts.revision, facts.widths, facts.dtype)
     plan = plan_memory(job, facts.widths, row_format.row_bytes, facts.weight_bytes)
     return Prepared(row_format, corpus.num_units, corpus.fingerprint, plan, corpus.held_out_contexts, nothing_held_out)
+
+
+def check_spool(job: Job) -> None:
+    """Raises UserError if the blocks that lanes may put on disk would not fit there."""
+    wanted, free = job.stream.lanes * job.stream.spool_bytes, free_bytes(Path(job.output))
+    if wanted > free:
+        raise UserError(
+            f"stream.spool_bytes: {plural(job.stream.lanes, 'lane')} may put {format_bytes(wanted)} on the disk of "
+            f"{job.output}, which has {format_bytes(free)} free"
+        )
 
 
 def why_nothing_is_held_out(job: Job, corpus: Corpus) -> str:

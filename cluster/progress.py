@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from cluster.status import status_facts
-from cluster.status_table import Facts, cell, headline, limit_text, plain_table, trainer_numbers
+from cluster.status_table import Facts, cell, headline, limit_text, plain_table, spooled, trainer_numbers
 from cluster.wording import NONE, count, decimals, percent, plural, whole
 from shared.config import Job
 from shared.quantity import format_bytes
@@ -170,14 +170,15 @@ def _stream_parts(facts: Facts) -> list[str]:
     lanes = facts["lanes"]
     if not lanes:
         return []
-    total = {name: sum(lane[name] for lane in lanes) for name in ("rows_per_s", "resident", "buffer_rows", "log_bytes")}
+    names = ("rows_per_s", "resident", "buffer_rows", "log_bytes", "spool_bytes")
+    total = {name: sum(lane[name] for lane in lanes) for name in names}
     contexts = [lane["block_contexts"] for lane in lanes if lane["block_contexts"]]
     parts = [f"{count(total['rows_per_s'])} rows/s"]
     parts.append(f"reservoir {percent(min(1.0, total['resident'] / total['buffer_rows']))}")
     if contexts:
         parts.append(f"{whole(sum(contexts) / len(contexts))} contexts per block")
     limit = sum(lane["log_bytes_limit"] for lane in lanes)
-    parts.append(f"log {format_bytes(total['log_bytes'])} of {format_bytes(limit)}")
+    parts.append(f"log {format_bytes(total['log_bytes'])} of {format_bytes(limit)}{spooled(total['spool_bytes'])}")
     if facts["checkpoint"] is not None:
         parts.append(f"checkpoint {whole(facts['checkpoint'])}")
     return parts

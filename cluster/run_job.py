@@ -2,6 +2,7 @@
 
 import logging
 import math
+import shutil
 import signal
 import threading
 from collections.abc import Iterator
@@ -23,6 +24,7 @@ from cluster.progress import progress_display
 from cluster.ray_session import Resources, ray_session, this_machine
 from cluster.ray_token import own_cluster_is_wanted
 from cluster.report import write_report
+from cluster.seat import SPOOL
 from cluster.watcher import Watcher
 from shared.config import Job
 from shared.embedded_redis import EmbeddedRedis
@@ -111,6 +113,7 @@ def _with_ray(
             outcome = Controller(job, run_folder, registry, token, prepared, crew, watcher).run(checkpoint)
         finally:
             crew.remove_all()
+            shutil.rmtree(run_folder / SPOOL, ignore_errors=True)
         _say(registry, token, JobState(outcome.value), "")  # before Ray ends: `ray job stop` gives 3 s
     return outcome
 

@@ -9,6 +9,8 @@ from shared.config import Job
 from shared.registry import Registry
 from shared.registry_connection import RegistryAddress
 
+SPOOL = "spool"
+
 
 @dataclass(frozen=True)
 class Seat:
@@ -29,6 +31,11 @@ class Seat:
     def part_folder(self, block: int) -> Path:
         """Where this role saves its part of checkpoint `block`."""
         return self.run_folder / "checkpoints" / str(block) / self.role
+
+    @property
+    def spool_folder(self) -> Path:
+        """Where this role, a lane, puts blocks that its log has no room for."""
+        return self.run_folder / SPOOL / self.role
 
 
 def prepare_process(seat: Seat) -> None:

@@ -139,6 +139,7 @@ def _lane(number: int, lane: LaneFacts, job: Job) -> dict[str, Any]:
         "block_contexts": one.block_contexts,
         "log_first_block": one.log_first_block,
         "log_bytes": one.log_bytes,
+        "spool_bytes": one.spool_bytes,
         "log_bytes_limit": job.stream.log_bytes,
     }
 

@@ -136,11 +136,16 @@ def _trainers(facts: Facts, wide: bool) -> Table:
     return table
 
 
+def spooled(num_bytes: int) -> str:
+    """What is added to the log's size when blocks lie on disk."""
+    return f" + {format_bytes(num_bytes)} on disk" if num_bytes else ""
+
+
 def _lanes(facts: Facts) -> Table:
     columns = ("lane", "rows/s", "next block", "reservoir", "staged", "contexts", "log")
     table = plain_table(*columns, left=("lane",))
     for one in facts["lanes"]:
-        log = f"{format_bytes(one['log_bytes'])} of {format_bytes(one['log_bytes_limit'])}"
+        log = f"{format_bytes(one['log_bytes'])} of {format_bytes(one['log_bytes_limit'])}{spooled(one['spool_bytes'])}"
         filled = percent(min(1.0, one["resident"] / one["buffer_rows"]))
         numbers = (whole(one["next_block"]), filled, count(one["staged"]), whole(one["block_contexts"] or None), log)
         table.add_row(cell(one["name"]), count(one["rows_per_s"] or None), *numbers)

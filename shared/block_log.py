@@ -1,11 +1,13 @@
 """The broadcast log of a lane: the blocks that some trainer may still ask for, each held once for all of them.
 
 A block leaves when every trainer has read it and either a complete checkpoint lies behind it or its room is needed.
-A block that a trainer has not read never leaves: then the log is full, and the lane waits.
+Where there is a spool, blocks go to disk before any leaves for want of room, the oldest first.
+A block that a trainer has not read never leaves: when memory and disk are full of those, the lane waits.
 """
 
 from collections import OrderedDict
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import Any
 
 
@@ -17,21 +19,39 @@ class LoggedBlock:
     num_rows: int
     num_bytes: int
     handle: Any
-    """What the lane's block store gave for the table: an object reference, or the table itself."""
+    """What the lane's block store gave for the table: an object reference, or the table itself; None in the spool."""
+
+    @property
+    def is_spooled(self) -> bool:
+        """Whether it lies on disk."""
+        return self.handle is None
 
 
 class BlockLog:
     """Blocks of one lane in order of their numbers, with a cursor for each reader.
 
     Not thread-safe: the lane's lock guards it.
+
+    Args:
+        max_spool_bytes: how many bytes of blocks may lie on disk.
+        discard: told the number of each block that leaves the spool.
     """
 
-    def __init__(self, max_bytes: int, cursors: dict[str, int]) -> None:
-        self._max_bytes = max_bytes
+    def __init__(
+        self,
+        max_bytes: int,
+        cursors: dict[str, int],
+        max_spool_bytes: int = 0,
+        discard: Callable[[int], None] = lambda number: None,
+    ) -> None:
+        self._max_bytes, self._max_spool_bytes, self._discard = max_bytes, max_spool_bytes, discard
         self._blocks: OrderedDict[int, LoggedBlock] = OrderedDict()
         self._cursors = dict(cursors)
         self._needed_from = 0
         self.num_bytes = 0
+        """In memory."""
+        self.spool_bytes = 0
+        """On disk."""
 
     def __len__(self) -> int:
         return len(self._blocks)
@@ -69,15 +89,54 @@ class BlockLog:
         self._drop_while(lambda number: number < self._needed_from)
 
     def has_room(self, num_bytes: int) -> bool:
-        """Whether a block of that size fits; read blocks make room. An empty log takes any block."""
-        self._drop_while(lambda number: self.num_bytes + num_bytes > self._max_bytes)
-        return not self._blocks or self.num_bytes + num_bytes <= self._max_bytes
+        """Whether a block of that size fits into memory; read blocks make room where there is no spool for them.
+
+        A memory without a block takes any.
+        """
+        if not self._max_spool_bytes:
+            self._drop_while(lambda number: self.num_bytes + num_bytes > self._max_bytes)
+        return not self.num_bytes or self.num_bytes + num_bytes <= self._max_bytes
+
+    def to_spool(self) -> LoggedBlock | None:
+        """The block that should go to disk so that memory has room; None when there is no room for it there either."""
+        while self._max_spool_bytes:
+            oldest = next((block for block in self._blocks.values() if not block.is_spooled), None)
+            if oldest is None or self.spool_bytes + oldest.num_bytes <= self._max_spool_bytes:
+                return oldest
+            if not self._drop_first():
+                return None
+        return None
+
+    def spooled(self, number: int) -> None:
+        """Block `number` lies on disk now."""
+        block = self._blocks.get(number)
+        if block is None:  # it was read and let go meanwhile
+            self._discard(number)
+            return
+        self._blocks[number] = replace(block, handle=None)
+        self.num_bytes -= block.num_bytes
+        self.spool_bytes += block.num_bytes
+
+    def close_spool(self) -> None:
+        """Put no more on disk than lies there: it has no room."""
+        self._max_spool_bytes = self.spool_bytes
 
     def append(self, block: LoggedBlock) -> None:
         self._blocks[block.number] = block
         self.num_bytes += block.num_bytes
 
     def _drop_while(self, wanted: Any) -> None:
-        read_by_all = min(self._cursors.values(), default=0)
-        while self._blocks and (first := next(iter(self._blocks))) < read_by_all and wanted(first):
-            self.num_bytes -= self._blocks.pop(first).num_bytes
+        while self.first is not None and wanted(self.first) and self._drop_first():
+            pass
+
+    def _drop_first(self) -> bool:
+        """Lets the lowest block go, if all have read it."""
+        if self.first is None or self.first >= min(self._cursors.values(), default=0):
+            return False
+        block = self._blocks.pop(self.first)
+        if block.is_spooled:
+            self.spool_bytes -= block.num_bytes
+            self._discard(block.number)
+        else:
+            self.num_bytes -= block.num_bytes
+        return True

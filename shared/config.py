@@ -79,6 +79,8 @@ class StreamConfig(Section):
     """Rows in a block, the piece that trainers fetch."""
     log_bytes: Bytes = 2**30
     """Bytes of blocks that each lane keeps for trainers that lag; a full log stops the lane."""
+    spool_bytes: Bytes = 0
+    """Bytes of blocks that each lane puts on disk, in the run folder, before its log counts as full."""
     window_units: Positive | None = None
     """Units of one lane that may be in work at once; default: two for each producer of the lane, and one."""
 

@@ -26,6 +26,10 @@ class SchemaError(HeadraceError, ValueError):
     """An Arrow table that is not what was agreed: `row table has format version 2, this Headrace reads 1`."""
 
 
+class SpoolDamaged(HeadraceError):
+    """A block on disk is not what was written: `…/spool/lane-0/17.arrow is damaged: …`."""
+
+
 class StaleToken(HeadraceError):
     """A process acts for a role that has been given to a newer one: `lane-0 token 3 is stale, 4 is in force`."""
 

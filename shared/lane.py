@@ -10,8 +10,10 @@ does not wait for trainers: a producer that did would keep rows from another lan
 """
 
 import json
+import logging
 import threading
 import time
+from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from enum import Enum
@@ -22,13 +24,17 @@ import numpy as np
 import pyarrow as pa
 
 from shared.block_log import BlockLog, LoggedBlock
-from shared.errors import CheckpointError, JobFailed, StaleToken
+from shared.errors import CheckpointError, JobFailed, SpoolDamaged, StaleToken
 from shared.registry_facts import LaneCounters
 from shared.reorder import Reorder, Turn
 from shared.reservoir import Reservoir
 from shared.row_table import RowFormat, Rows
+from shared.spool import Spool
 from shared.stream_plan import StreamPlan
 
+log = logging.getLogger(__name__)
+UNSPOOLED_KEPT = 2
+"""Blocks from disk that stay in memory after they were asked for."""
 HEAD_STALL_S = 300.0
 """A chunk that finds no slot for this long, while the head unit does not move, ends the job rather than hang."""
 
@@ -62,6 +68,7 @@ class LaneSizes:
     num_slots: int
     """Rows of address space: the reservoir, one chunk of the head unit, and the units ahead of it."""
     log_bytes: int
+    spool_bytes: int = 0
 
 
 class Lane:
@@ -71,6 +78,8 @@ class Lane:
         cursors: reader -> the block that it reads next.
         put: stores a block's table and gives a handle; what it is given may be overwritten once it returns.
         publish: makes counts known, before the block that they tell of can be fetched.
+        spool: where blocks go that the log has no room for in memory.
+        get: the table that `put` gave a handle for.
         save_part: told of each barrier's block number, while the lane's state is that of the barrier; may call `save`.
     """
 
@@ -86,14 +95,20 @@ class Lane:
         put: Callable[[pa.Table], Any],
         publish: Callable[[LaneCounters], None] = lambda counts: None,
         save_part: Callable[[int], None] = lambda block: None,
+        spool: Spool | None = None,
+        get: Callable[[Any], pa.Table] = lambda handle: handle,
     ) -> None:
         self.index, self._plan, self._format, self._sizes = index, plan, row_format, sizes
-        self._put, self._publish, self._save_part = put, publish, save_part
+        self._put, self._publish, self._save_part, self._spool, self._get = put, publish, save_part, spool, get
         self._num_units = plan.lane_units(index, num_units)
         self._budget = plan.lane_rows(index)
         self._reservoir = Reservoir(row_format, sizes.num_slots, (seed, index))
         self._reorder = Reorder()
-        self._log = BlockLog(sizes.log_bytes, cursors)
+        if spool is None:
+            self._log = BlockLog(sizes.log_bytes, cursors)
+        else:
+            self._log = BlockLog(sizes.log_bytes, cursors, sizes.spool_bytes, spool.drop)
+        self._unspooled: OrderedDict[int, Any] = OrderedDict()
         self._tokens: dict[str, int] = {}
         self._lock = threading.Condition()
         self._block = row_format.empty(plan.block_rows)
@@ -185,7 +200,10 @@ class Lane:
             StaleToken: `reader` has been restarted and the newer one has asked already.
         """
         assert wanted % self._plan.lanes == self.index
-        deadline = time.monotonic() + timeout_s
+        found = self._await_block(reader, token, cursor, wanted, time.monotonic() + timeout_s)
+        return self._unspool(found) if isinstance(found, LoggedBlock) and found.is_spooled else found
+
+    def _await_block(self, reader: str, token: int, cursor: int, wanted: int, deadline: float) -> LoggedBlock | LaneEnd:
         with self._lock:
             self._move(reader, token, cursor)
             while True:
@@ -200,6 +218,23 @@ class Lane:
                 if left <= 0 or not self._lock.wait(left):
                     return LaneEnd.NOT_YET
                 self._check_token(reader, token)
+
+    def _unspool(self, block: LoggedBlock) -> LoggedBlock | LaneEnd:
+        """A block from disk; the last few are kept, since several readers ask for the same ones."""
+        assert self._spool is not None
+        with self._lock:
+            handle = self._unspooled.get(block.number)
+        if handle is None:
+            try:
+                handle = self._put(self._spool.read(block.number))
+            except SpoolDamaged as error:
+                log.error("lane=%d %s", self.index, error)
+                return LaneEnd.GONE
+            with self._lock:
+                self._unspooled[block.number] = handle
+                while len(self._unspooled) > UNSPOOLED_KEPT:
+                    self._unspooled.popitem(last=False)
+        return replace(block, handle=handle)
 
     def read_below(self, reader: str, token: int, cursor: int) -> None:
         """`reader` has read all blocks below `cursor`: said at once, since a fetch that waits cannot say it."""
@@ -218,13 +253,17 @@ class Lane:
         with self._lock:
             self._admit()
             barrier = self._due_barrier()
-            slots = None if barrier is not None else self._draw()
-            if barrier is None and slots is None:
+            due_rows = self._due_rows() if barrier is None else 0
+            slots = self._draw(due_rows) if due_rows else None
+            too_much = self._log.to_spool() if due_rows and slots is None else None
+            if barrier is None and slots is None and too_much is None:
                 self._lock.wait(timeout_s)
         if barrier is not None:
             self._pass_barrier(barrier)
         elif slots is not None:
             self._emit(slots)
+        elif too_much is not None:
+            self._put_on_disk(too_much)
 
     def _admit(self) -> None:
         room = min(self._sizes.buffer_rows - self._reservoir.num_live, self._budget - self._admitted)
@@ -244,17 +283,32 @@ class Lane:
             self._reservoir.release(slots)
             self._surplus += len(slots)
 
-    def _draw(self) -> np.ndarray | None:
-        """Slots of the next block, if it is due and the log has room."""
+    def _due_rows(self) -> int:
+        """Rows of the next block; 0 when it is not due."""
         live = self._reservoir.num_live
         complete = self._satisfied() or self._corpus_ended()
         if self._held or self._stopped or not live or (live < self._sizes.buffer_rows and not complete):
-            return None
-        num_rows = min(self._plan.block_rows, live)
+            return 0
+        return min(self._plan.block_rows, live)
+
+    def _draw(self, num_rows: int) -> np.ndarray | None:
+        """Slots of the next block, if the log has room."""
         if not self._log.has_room(num_rows * self._format.row_bytes):
             return None
         self._drawn = num_rows
         return self._reservoir.draw(num_rows)
+
+    def _put_on_disk(self, block: LoggedBlock) -> None:
+        assert self._spool is not None
+        try:
+            self._spool.write(block.number, self._get(block.handle))
+        except (OSError, pa.ArrowException) as error:
+            log.warning("lane=%d the spool takes no more: %s", self.index, error)
+            with self._lock:
+                self._log.close_spool()
+            return
+        with self._lock:
+            self._log.spooled(block.number)
 
     def _emit(self, slots: np.ndarray) -> None:
         rows = self._block.slice(0, len(slots))
@@ -369,6 +423,7 @@ class Lane:
             block_contexts=self._block_contexts,
             log_first_block=self._next_block if self._log.first is None else self._log.first,
             log_bytes=self._log.num_bytes,
+            spool_bytes=self._log.spool_bytes,
         )
 
     @property

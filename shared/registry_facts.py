@@ -52,7 +52,9 @@ class LaneCounters(Record):
     log_first_block: int = 0
     """The oldest block that the lane still holds."""
     log_bytes: int = 0
-    """Bytes of blocks that the lane holds."""
+    """Bytes of blocks that the lane holds in memory."""
+    spool_bytes: int = 0
+    """Bytes of blocks that it holds on disk."""
 
 
 @dataclass(frozen=True)

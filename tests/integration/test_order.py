@@ -67,3 +67,16 @@ def test_a_trainer_or_lane_that_is_killed_changes_nothing(
     seen = run(job, meanwhile=when_block(13, kill(role)))
     check(seen, weights(job), undisturbed)
     assert any(" died " in message for message in seen.events)
+
+
+def test_a_trainer_that_is_killed_catches_up_from_the_spool_while_nobody_else_goes_back(
+    tmp_path: Path, gpt2_folder: str, corpus_folder: str, undisturbed: tuple[Seen, dict[str, bytes]]
+) -> None:
+    job = make_job(tmp_path, gpt2_folder, corpus_folder, stream__spool_bytes="64MiB")
+    seen = run(job, meanwhile=when_block(13, kill("trainer-topk-slow")))
+    check(seen, weights(job), undisturbed)
+    assert any(
+        message.startswith("trainer-topk-slow died") and "; back from block " in message for message in seen.events
+    )
+    assert not any("all went back" in message for message in seen.events), seen.events
+    assert not (tmp_path / "run" / "spool").exists()

@@ -79,3 +79,27 @@ def test_what_a_reader_has_not_read_is_never_dropped(max_bytes: int, turns: list
             log.move(who, cursors[who])
         assert all(log.get(number) for number in range(min(cursors.values()), next_block))
         assert log.num_bytes == 10 * len(log) <= max(10, max_bytes)
+
+
+@given(st.integers(10, 60), st.integers(0, 60), st.lists(st.tuples(st.sampled_from("abw"), st.integers(1, 4))))
+def test_neither_memory_nor_disk_holds_more_than_it_may(
+    max_bytes: int, max_spool_bytes: int, turns: list[tuple[str, int]]
+) -> None:
+    on_disk: set[int] = set()
+    log = BlockLog(max_bytes, {"a": 0, "b": 0}, max_spool_bytes, on_disk.remove)
+    cursors, next_block = {"a": 0, "b": 0}, 0
+    for who, steps in turns:
+        if who == "w":
+            while not log.has_room(10) and (moved := log.to_spool()) is not None:
+                on_disk.add(moved.number)
+                log.spooled(moved.number)
+            if log.has_room(10):
+                log.append(block(next_block))
+                next_block += 1
+        else:
+            cursors[who] = min(next_block, cursors[who] + steps)
+            log.move(who, cursors[who])
+        held = [log.get(number) for number in range(min(cursors.values()), next_block)]
+        assert all(held)
+        assert {number for number in range(next_block) if (one := log.get(number)) and one.is_spooled} == on_disk
+        assert log.num_bytes <= max(10, max_bytes) and log.spool_bytes == 10 * len(on_disk) <= max_spool_bytes

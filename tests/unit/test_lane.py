@@ -12,10 +12,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from shared.block_log import LoggedBlock
 from shared.errors import JobFailed, SchemaError, StaleToken
 from shared.lane import Ack, Lane, LaneEnd, LaneSizes
 from shared.registry_facts import LaneCounters
-from shared.row_table import RowFormat, Rows, read_rows
+from shared.row_table import RowFormat, Rows, read_rows, table_metadata
+from shared.spool import Spool
 from shared.stream_plan import StreamPlan
 
 FORMAT = RowFormat("job", "model", "main", {"h.0": 3}, "float32")
@@ -46,8 +48,10 @@ def copied(table: pa.Table) -> Rows:
 
 def make_lane(index: int = 0, lanes: int = 1, tokens: int = 200, num_units: int = 100, **more: Any) -> Lane:
     plan = StreamPlan(tokens=tokens, block_rows=16, lanes=lanes, every_blocks=more.pop("every_blocks", 1000))
-    sizes = LaneSizes(buffer_rows=40, chunk_rows=8, num_slots=40 + 8 + 6 * 24, log_bytes=more.pop("log_bytes", 10**6))
-    return Lane(index, plan, FORMAT, sizes, 5, num_units, more.pop("cursors", {"a": 0}), put=copied, **more)
+    log_bytes, spool_bytes = more.pop("log_bytes", 10**6), more.pop("spool_bytes", 0)
+    sizes = LaneSizes(40, 8, num_slots=40 + 8 + 6 * 24, log_bytes=log_bytes, spool_bytes=spool_bytes)
+    more.setdefault("put", copied)
+    return Lane(index, plan, FORMAT, sizes, 5, num_units, more.pop("cursors", {"a": 0}), **more)
 
 
 def pump(lane: Lane) -> None:
@@ -371,3 +375,80 @@ def test_a_reader_whose_fetch_waits_makes_room_by_saying_what_it_has_read() -> N
     assert lane.counts().next_block == 2
     waiting.join(5)
     assert not waiting.is_alive()
+
+
+def run_ahead(lane: Lane, units: range) -> None:
+    """Pushes units while nobody reads."""
+    for unit in units:
+        for chunk, table in enumerate(unit_chunks(unit)):
+            lane.push(unit, chunk, 3, 1, table)
+            pump(lane)
+
+
+def stored(table: pa.Table) -> pa.Table:
+    """As an object store keeps a block: what the lane writes over next is not its memory."""
+    rows = copied(table)
+    return FORMAT.table(rows, **{name: table_metadata(table)[name] for name in ("block", "lane")})
+
+
+def test_what_memory_has_no_room_for_goes_to_disk_and_comes_back_the_same(tmp_path: Path) -> None:
+    expected = run_in_order(make_lane(), range(20))
+    spool, block_bytes = Spool(tmp_path / "spool"), 16 * FORMAT.row_bytes
+    lane = make_lane(log_bytes=2 * block_bytes, spool_bytes=5 * block_bytes, put=stored, spool=spool)
+    run_ahead(lane, range(7))
+    counts = lane.counts()
+    assert (counts.next_block, counts.log_bytes, counts.spool_bytes) == (7, 2 * block_bytes, 5 * block_bytes)
+    assert len(list((tmp_path / "spool").iterdir())) == 5
+    blocks: list[Rows] = []
+    for unit in range(7, 20):
+        blocks += [read_rows(block.handle) for block in read_all(lane, len(blocks))]
+        run_ahead(lane, range(unit, unit + 1))
+    blocks += [read_rows(block.handle) for block in read_all(lane, len(blocks))]
+    assert same(blocks, expected)
+
+
+def read_all(lane: Lane, cursor: int) -> list[LoggedBlock]:
+    found: list[LoggedBlock] = []
+    while not isinstance(block := lane.fetch("a", 1, cursor + len(found), cursor + len(found), 0.0), LaneEnd):
+        found.append(block)
+        pump(lane)
+    return found
+
+
+def test_a_full_disk_is_no_more_than_a_full_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    spool, block_bytes = Spool(tmp_path / "spool"), 16 * FORMAT.row_bytes
+    lane = make_lane(log_bytes=block_bytes, spool_bytes=100 * block_bytes, put=stored, spool=spool)
+
+    def full(table: pa.Table, path: Path) -> None:
+        path.write_bytes(b"half")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("shared.spool.write_ipc", full)
+    run_ahead(lane, range(5))
+    assert lane.counts().next_block == 1 and lane.counts().spool_bytes == 0
+    assert list((tmp_path / "spool").iterdir()) == []
+    assert not isinstance(lane.fetch("a", 1, 0, 0, 0.0), LaneEnd)
+
+
+def test_a_damaged_file_is_named_and_its_block_is_gone(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    spool, block_bytes = Spool(tmp_path / "spool"), 16 * FORMAT.row_bytes
+    lane = make_lane(log_bytes=block_bytes, spool_bytes=3 * block_bytes, put=stored, spool=spool)
+    run_ahead(lane, range(6))
+    path = tmp_path / "spool" / "0.arrow"
+    damaged = bytearray(path.read_bytes())
+    damaged[len(damaged) // 2] ^= 1
+    path.write_bytes(damaged)
+    assert lane.fetch("a", 1, 0, 0, 0.0) is LaneEnd.GONE
+    assert f"{path} is damaged" in caplog.text
+    assert not isinstance(lane.fetch("a", 1, 0, 1, 0.0), LaneEnd)
+
+
+def test_files_go_when_all_have_read_them_and_a_checkpoint_lies_behind(tmp_path: Path) -> None:
+    spool, block_bytes = Spool(tmp_path / "spool"), 16 * FORMAT.row_bytes
+    lane = make_lane(log_bytes=block_bytes, spool_bytes=9 * block_bytes, put=stored, spool=spool)
+    run_ahead(lane, range(6))
+    before = len(list((tmp_path / "spool").iterdir()))
+    lane.read_below("a", 1, 3)
+    assert len(list((tmp_path / "spool").iterdir())) == before, "a restart may ask for them"
+    lane.checkpoint_complete(2)
+    assert sorted(int(path.stem) for path in (tmp_path / "spool").iterdir())[0] == 2
