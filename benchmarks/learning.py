@@ -1,6 +1,6 @@
 """Trains an SAE on rows whose features are known, as a job's trainer would, and measures what would be saved."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
@@ -15,23 +15,35 @@ from trainers.sae import SparseAutoencoder
 BLOCK_ROWS = 8192
 
 
-def learn(config: TrainerConfig, sites: Mapping[str, Truth], total_rows: int, seed: int = 0) -> SparseAutoencoder:
-    """The SAE of `config` after `total_rows` rows, for raw rows.
+def learn(
+    configs: Sequence[TrainerConfig], sites: Mapping[str, Truth], total_rows: int, seed: int = 0
+) -> list[SparseAutoencoder]:
+    """The SAE of each configuration after the same `total_rows` rows, for raw rows.
 
     Args:
         sites: hookpoint -> its truth; all of the same features at the same time (`Truth.elsewhere`).
     """
-    columns = config.columns(tuple(sites))
-    trainer = Trainer(config, {name: sites[name].d_in for name in columns}, seed, total_rows)
+    trainers = [_trainer(config, sites, total_rows, seed) for config in configs]
     for number in range(-(-total_rows // BLOCK_ROWS)):
         rows = min(BLOCK_ROWS, total_rows - number * BLOCK_ROWS)
-        block = {name: sites[name].draw(number, rows).x for name in columns}
-        if number == 0:
-            scales = {name: activation_scale(torch.from_numpy(x), config.normalize) for name, x in block.items()}
-            trainer.fix_scales(scales)
-        trainer.read(number, Rows(np.zeros((rows, 5), np.int32), block))
-    trainer.finish()
-    return trainer.exported()
+        block = {name: truth.draw(number, rows).x for name, truth in sites.items()}
+        for trainer in trainers:
+            if number == 0:
+                trainer.fix_scales(_scales(trainer, block))
+            trainer.read(number, Rows(np.zeros((rows, 5), np.int32), block))
+    for trainer in trainers:
+        trainer.finish()
+    return [trainer.exported() for trainer in trainers]
+
+
+def _trainer(config: TrainerConfig, sites: Mapping[str, Truth], total_rows: int, seed: int) -> Trainer:
+    widths = {name: sites[name].d_in for name in config.columns(tuple(sites))}
+    return Trainer(config, widths, seed, total_rows)
+
+
+def _scales(trainer: Trainer, block: Mapping[str, np.ndarray]) -> dict[str, float]:
+    normalize = trainer.config.normalize
+    return {name: activation_scale(torch.from_numpy(block[name]), normalize) for name in trainer.widths}
 
 
 def recovered(sae: SparseAutoencoder, config: TrainerConfig, sites: Mapping[str, Truth], num_rows: int) -> Recovery:

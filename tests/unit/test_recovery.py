@@ -40,7 +40,8 @@ def found(architecture: str, truth: Truth, keys: dict[str, Any], num_rows: int |
     shared = {"name": "t", "architecture": architecture, "num_latents": truth.num_features, "batch_rows": 256}
     config: TrainerConfig = TRAINER_CONFIGS[architecture].model_validate(shared | KEYS[architecture] | keys)
     sites = {"h": truth}
-    return recovered(learn(config, sites, num_rows or ROWS[truth.name]), config, sites, num_rows=10_000)
+    (sae,) = learn([config], sites, num_rows or ROWS[truth.name])
+    return recovered(sae, config, sites, num_rows=10_000)
 
 
 @pytest.mark.parametrize("architecture", KEYS)

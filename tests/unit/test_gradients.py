@@ -1,0 +1,183 @@
+"""Every loss's gradient, against its equation written out once more and against finite differences, in float64.
+
+`EQUATIONS` has each loss as its paper states it. It is a function of the weights `p` and of the same weights `q` where
+the paper stops the gradient, so what must not be reached is not reached in the finite differences either.
+"""
+
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import pytest
+import torch
+from torch import Tensor
+from torch.testing import assert_close
+
+from shared.trainer_config import TRAINER_CONFIGS
+from trainers.architectures import make_objective
+from trainers.firing import Firing
+from trainers.objective import Objective
+
+ROWS, D_IN, NUM_LATENTS = 60, 8, 24
+DEAD = (3, 4, 11, 17, 20)
+STEP = 1e-6
+FRACTION = 0.5
+"""Of the token budget: all warm-ups are over."""
+
+Weights = dict[str, Tensor]
+
+
+class Setting(NamedTuple):
+    """What an equation is evaluated at."""
+
+    objective: Any
+    x: Tensor
+    dead: Tensor
+    """int64: those that have not fired for long, this batch included."""
+
+
+Equation = Callable[[Setting, Weights, Weights], Tensor]
+
+
+def relu_l1(at: Setting, p: Weights, q: Weights) -> Tensor:
+    acts = (at.x @ p["W_enc"].T + p["b_enc"]).relu()
+    error = at.x - acts @ p["W_dec"] - p["b_dec"]
+    return (error.square().sum(1) + 1.5 * (acts * p["W_dec"].norm(dim=1)).sum(1)).mean()
+
+
+def relu_l1_2023(at: Setting, p: Weights, q: Weights) -> Tensor:
+    acts = ((at.x - p["b_dec"]) @ p["W_enc"].T + p["b_enc"]).relu()
+    error = at.x - acts @ p["W_dec"] - p["b_dec"]
+    return (error.square().sum(1) + 1.5 * acts.sum(1)).mean()
+
+
+def topk(at: Setting, p: Weights, q: Weights) -> Tensor:
+    pre_acts = (at.x - p["b_dec"]) @ p["W_enc"].T + p["b_enc"]
+    error = at.x - largest(pre_acts, 4) @ p["W_dec"] - p["b_dec"]
+    return at.objective.mse_scale * error.square().mean() + auxk(at, pre_acts, p, topk_error(at, q)) / 32
+
+
+def topk_error(at: Setting, q: Weights) -> Tensor:
+    pre_acts = (at.x - q["b_dec"]) @ q["W_enc"].T + q["b_enc"]
+    return at.x - largest(pre_acts, 4) @ q["W_dec"] - q["b_dec"]
+
+
+def auxk(at: Setting, pre_acts: Tensor, p: Weights, error: Tensor) -> Tensor:
+    """What dead latents' largest pre-activations miss of `error`, over its variance."""
+    of_dead = torch.full_like(pre_acts, -torch.inf).index_copy(1, at.dead, pre_acts[:, at.dead])
+    miss = error - largest(of_dead, 2) @ p["W_dec"]
+    return miss.square().mean() / (error - error.mean(0)).square().mean()
+
+
+def largest(pre_acts: Tensor, k: int) -> Tensor:
+    """All but the k largest of each row, and what is negative, set to 0."""
+    values, indices = pre_acts.topk(k)
+    return torch.zeros_like(pre_acts).scatter(1, indices, values.relu())
+
+
+class Case(NamedTuple):
+    equation: Equation
+    keys: dict[str, Any]
+    by_estimator: tuple[str, ...] = ()
+    """Parameters whose gradient is not that of the loss (straight-through); they have closed forms below."""
+
+
+CASES = {
+    "topk": Case(topk, {"k": 4, "auxk": 2}),
+    "relu_l1": Case(relu_l1, {"l1_coefficient": 1.5}),
+    "relu_l1_2023": Case(relu_l1_2023, {"l1_coefficient": 1.5}),
+}
+EVERY = pytest.mark.parametrize("architecture", CASES)
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+def some_objective(architecture: str, **keys: Any) -> Objective:
+    """In float64, with weights like none at a start; pre-activations of latents in DEAD are small, yet often above 0."""
+    shared = {"name": "t", "architecture": architecture, "num_latents": NUM_LATENTS}
+    config = TRAINER_CONFIGS[architecture].model_validate(shared | CASES[architecture].keys | keys)
+    objective = make_objective(config, (D_IN,), seed=0)
+    generator = torch.Generator().manual_seed(1)
+    objective.start(torch.randn(500, D_IN, generator=generator))
+    with torch.no_grad():
+        for parameter in objective.parameters():
+            parameter.add_(0.2 * torch.randn(parameter.shape, generator=generator))
+        objective.sae.W_enc[list(DEAD)] *= 0.1
+        objective.sae.b_enc[list(DEAD)] *= 0.1
+    return objective.double()
+
+
+def setting(architecture: str, **keys: Any) -> tuple[Setting, Firing]:
+    """The objective, some rows, and who is dead after them."""
+    objective = some_objective(architecture, **keys)
+    x = torch.randn(ROWS, D_IN, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+    firing = Firing(NUM_LATENTS, 1000, 1000)
+    firing.tokens_since_fired[list(DEAD)] = 10_000
+    return Setting(objective, x, torch.empty(0)), firing
+
+
+def weights(objective: Objective) -> Weights:
+    return {name.removeprefix("sae."): parameter for name, parameter in objective.named_parameters()}
+
+
+@EVERY
+def test_the_loss_is_that_of_the_equation_and_so_is_its_gradient(architecture: str) -> None:
+    at, firing = setting(architecture)
+    result = at.objective.backward(at.x, firing, FRACTION)
+    at = at._replace(dead=firing.dead())
+    p = weights(at.objective)
+    expected = CASES[architecture].equation(at, p, {name: value.detach() for name, value in p.items()})
+    assert result.losses["loss"] == pytest.approx(expected.item(), rel=1e-9)
+    for name, gradient in zip(p, torch.autograd.grad(expected, list(p.values())), strict=True):
+        if name not in CASES[architecture].by_estimator:
+            assert p[name].grad is not None, name
+            assert_close(p[name].grad, gradient, msg=lambda text, name=name: f"{name}: {text}")
+
+
+@EVERY
+def test_the_gradient_is_that_of_finite_differences(architecture: str) -> None:
+    at, firing = setting(architecture)
+    at.objective.backward(at.x, firing, FRACTION)
+    at = at._replace(dead=firing.dead())
+    live = weights(at.objective)
+    p = {name: value.detach().clone() for name, value in live.items()}
+    q = {name: value.clone() for name, value in p.items()}
+    equation = CASES[architecture].equation
+    for name in p.keys() - set(CASES[architecture].by_estimator):
+        flat, found = p[name].view(-1), live[name].grad
+        assert found is not None
+        for index in range(0, flat.numel(), max(1, flat.numel() // 12)):
+            losses = []
+            for sign in (1, -1):
+                flat[index] += sign * STEP
+                losses.append(equation(at, p, q).item())
+                flat[index] -= sign * STEP
+            slope = (losses[0] - losses[1]) / (2 * STEP)
+            assert found.view(-1)[index].item() == pytest.approx(slope, rel=1e-5, abs=1e-8), f"{name} {index}"
+
+
+WITH_AUXK = pytest.mark.parametrize("architecture", [name for name, case in CASES.items() if "auxk" in case.keys])
+
+
+@WITH_AUXK
+def test_auxk_reaches_dead_latents_alone(architecture: str) -> None:
+    gradients = []
+    for alpha in (0.0, 1.0):
+        at, firing = setting(architecture, auxk_alpha=alpha)
+        at.objective.backward(at.x, firing, FRACTION)
+        gradients.append({name: value.grad.clone() for name, value in weights(at.objective).items()})
+    dead = firing.dead().tolist()
+    live = [latent for latent in range(NUM_LATENTS) if latent not in dead]
+    assert 2 < len(dead) < NUM_LATENTS / 2
+    for name in ("W_enc", "W_dec", "b_enc"):
+        by_auxk = gradients[1][name] - gradients[0][name]
+        assert by_auxk[live].abs().max() == 0
+        assert by_auxk[dead].abs().max() > 0
+    d_pre = gradients[1]["b_enc"] - gradients[0]["b_enc"]
+    through_the_encoder = -d_pre @ at.objective.sae.W_enc if at.objective.sae.subtracts_b_dec else torch.zeros(D_IN)
+    assert_close(gradients[1]["b_dec"] - gradients[0]["b_dec"], through_the_encoder.double())
