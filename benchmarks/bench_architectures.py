@@ -37,7 +37,7 @@ TRUTHS = {
     "all at once": lambda: (all_at_once(2048, 128), 512),
 }
 """Generator -> the truth, and the latents that are to find it. The last is SynthSAEBench's (16,384 features in 768
-dimensions, 4,096 latents) at an eighth of its features: four times as many as latents, 16 times as many as dimensions."""
+dimensions, 4,096 latents) with an eighth of its features: 4 times as many as latents, 16 times as dimensions."""
 
 
 def compete(truth: Truth, num_latents: int, rows: int) -> list[dict[str, Any]]:

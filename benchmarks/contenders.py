@@ -1,4 +1,4 @@
-"""Every architecture as `bench_architectures` trains it: how its sparsity is set, and what else differs from its defaults."""
+"""Every architecture as `bench_architectures` trains it: how its sparsity is set, and where it leaves its defaults."""
 
 from typing import Any, NamedTuple
 

@@ -98,7 +98,7 @@ def _one_thread() -> Iterator[None]:
 
 
 def some_objective(architecture: str, **keys: Any) -> Objective:
-    """In float64, with weights like none at a start; pre-activations of latents in DEAD are small, yet often above 0."""
+    """In float64, with weights like none at a start; DEAD latents have small pre-activations, half of them above 0."""
     shared = {"name": "t", "architecture": architecture, "num_latents": NUM_LATENTS}
     config = TRAINER_CONFIGS[architecture].model_validate(shared | CASES[architecture].keys | keys)
     objective = make_objective(config, (D_IN,), seed=0)
