@@ -10,7 +10,7 @@ from shared.config import Job
 from shared.errors import UserError
 from shared.lane import UNSPOOLED_KEPT, LaneSizes
 from shared.quantity import format_bytes
-from shared.trainer_config import TopKConfig, TrainerConfig
+from shared.trainer_config import ActiveConfig, TrainerConfig
 
 PROCESS_BYTES = 400 * 2**20
 """A Python process with torch and Ray, before it holds anything of ours (measured: 350 MiB resident)."""
@@ -81,26 +81,32 @@ def plan_memory(job: Job, widths: dict[str, int], row_bytes: int, weight_bytes: 
         lane,
         stream.lanes * (resident_rows * row_bytes + PROCESS_BYTES),
         producers.count * (2 * weight_bytes + activations + unit_rows * row_bytes + PROCESS_BYTES),
-        sum(trainer_bytes(trainer, _row_width(trainer, job, widths)) for trainer in job.trainers),
+        sum(trainer_bytes(trainer, *_widths(trainer, job, widths)) for trainer in job.trainers),
         max(SMALLEST_STORE_BYTES, int(STORE_SLACK * (logs + held))),
     )
 
 
-def _row_width(trainer: TrainerConfig, job: Job, widths: dict[str, int]) -> int:
-    return sum(widths[hookpoint] for hookpoint in trainer.columns(job.model.hookpoints))
+def _widths(trainer: TrainerConfig, job: Job, widths: dict[str, int]) -> tuple[int, int]:
+    """d_in and d_out."""
+    sides = trainer.inputs(job.model.hookpoints), trainer.targets(job.model.hookpoints)
+    d_in, d_out = (sum(widths[hookpoint] for hookpoint in side) for side in sides)
+    return d_in, d_out
 
 
-def trainer_bytes(trainer: TrainerConfig, d_in: int) -> int:
+def trainer_bytes(trainer: TrainerConfig, d_in: int, d_out: int | None = None) -> int:
     """Weights, gradients, Adam's two moments, and the pre-activations of a batch, in float32.
 
     Of a trainer on a GPU, what it saves: weights and moments pass through the machine's memory.
     """
-    parameters = 2 * trainer.num_latents * d_in + trainer.num_latents + d_in
+    d_out = d_in if d_out is None else d_out
+    parameters = trainer.num_latents * (d_in + d_out + 1) + d_out
+    if trainer.architecture == "skip_transcoder":
+        parameters += d_in * d_out
     if trainer.gpus:
         return 12 * parameters + PROCESS_BYTES
     extra = (4 if trainer.ema_decay is not None else 0) + (4 if trainer.accumulate > 1 else 0)
-    copies = 2 if isinstance(trainer, TopKConfig) else 4
-    batch = 4 * trainer.batch_rows * (copies * trainer.num_latents + 6 * d_in)
+    copies = 2 if isinstance(trainer, ActiveConfig) and trainer.counts_active else 4
+    batch = 4 * trainer.batch_rows * (copies * trainer.num_latents + 3 * (d_in + d_out))
     return (16 + extra) * parameters + batch + PROCESS_BYTES
 
 

@@ -85,20 +85,22 @@ def _facts(run: RunFacts) -> dict[str, str]:
 
 
 def _sae_section(run: RunFacts) -> Html:
-    head = ["SAE", "architecture", "latents", "k", "tokens", "FVU", "L0", "dead", "tokens/s", "folder"]
+    several = len({one.hookpoint for one in run.saes}) > 1
+    places = ["hookpoint"] if several else []
+    head = ["SAE", "architecture", *places, "latents", "k", "tokens", "FVU", "L0", "dead", "tokens/s", "folder"]
+    words = (0, 1, 2, 10) if several else (0, 1, 9)
     best = min((one.fvu for one in run.saes if one.fvu is not None), default=None)
-    rows = [_sae_row(one, index, one.fvu == best and len(run.saes) > 1) for index, one in enumerate(run.saes)]
+    rows = [_sae_row(one, index, one.fvu == best and len(run.saes) > 1, several) for index, one in enumerate(run.saes)]
     note = "FVU, L0 and dead latents are over the last twentieth of the tokens. The lowest FVU is bold."
-    return element(
-        "section", element("h2", "SAEs"), table(head, rows, words=(0, 1, 9)), element("p", note, class_="note")
-    )
+    return element("section", element("h2", "SAEs"), table(head, rows, words=words), element("p", note, class_="note"))
 
 
-def _sae_row(one: SaeRow, index: int, best: bool) -> list[str]:
+def _sae_row(one: SaeRow, index: int, best: bool, with_hookpoint: bool) -> list[str]:
     fvu = decimals(one.fvu, 4)
     return [
         Html(_swatch(index) + element("span", one.name)),
         one.architecture or NONE,
+        *([one.hookpoint or NONE] if with_hookpoint else []),
         whole(one.num_latents),
         whole(one.k),
         count(one.tokens),

@@ -13,6 +13,7 @@ from cluster.metrics_store import read_metrics
 from shared.config import Job
 from shared.errors import UserError
 from shared.job_file import load_job
+from shared.trainer_config import recorded_place
 
 JOB_FILE = "job.yaml"
 
@@ -99,7 +100,7 @@ def _sae(folder: Path, job: Job, name: str, curves: Curves) -> SaeRow:
         architecture=trainer.architecture if trainer else config.get("architecture"),
         num_latents=trainer.num_latents if trainer else config.get("d_sae"),
         k=getattr(trainer, "k", config.get("k")),
-        hookpoint=" → ".join(trainer.columns(job.model.hookpoints)) if trainer else facts.get("hf_hook_name"),
+        hookpoint=trainer.place(job.model.hookpoints) if trainer else recorded_place(facts),
         tokens=int(known["tokens"] or 0),
         fvu=known["fvu"],
         l0=known["l0"],

@@ -93,6 +93,7 @@ def _trainer(name: str, one: TrainerCounters, balance: Ledger, job: Job) -> dict
         "name": name,
         "state": one.state,
         "architecture": config.architecture if config else None,
+        "hookpoint": config.place(job.model.hookpoints) if config else None,
         "num_latents": config.num_latents if config else None,
         "tokens": one.rows,
         "gap_tokens": one.gap_rows,

@@ -124,12 +124,15 @@ def _grid(facts: Facts) -> Table:
 
 
 def _trainers(facts: Facts, wide: bool) -> Table:
-    """Architecture and digest only where there is room."""
+    """Architecture and digest only where there is room, hookpoints only where trainers differ in them."""
     numbers = ("latents", "tokens", "tok/s", "FVU", "L0", "dead", "lag")
-    columns = ("trainer", "state", "kind", *numbers, "digest") if wide else ("trainer", "state", *numbers)
-    table = plain_table(*columns, left=("trainer", "state", "kind", "digest"))
+    several = len({one["hookpoint"] for one in facts["trainers"]}) > 1
+    kinds = ("kind", "hookpoint") if several else ("kind",)
+    columns = ("trainer", "state", *kinds, *numbers, "digest") if wide else ("trainer", "state", *numbers)
+    table = plain_table(*columns, left=("trainer", "state", *kinds, "digest"))
     for one in facts["trainers"]:
-        kind = (cell(one["architecture"] or NONE),) if wide else ()
+        shown = (one["architecture"], one["hookpoint"])[: len(kinds)]
+        kind = tuple(cell(text or NONE) for text in shown) if wide else ()
         digest = (cell((one["digest"] or NONE)[:DIGEST_LETTERS], "dim"),) if wide else ()
         sizes = (whole(one["num_latents"]), count(one["tokens"]))
         table.add_row(cell(one["name"]), state_text(one["state"]), *kind, *sizes, *trainer_numbers(one), *digest)

@@ -1,8 +1,10 @@
 """The `trainers` of a job file: what all architectures share, and what each adds. Imports no torch."""
 
+import difflib
 import math
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Union
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Union
 
 from pydantic import ConfigDict, Discriminator, Field, Tag, model_validator
 
@@ -81,8 +83,12 @@ class TrainerConfig(Section):
     def misplaced(self, hookpoints: tuple[str, ...]) -> str | None:
         """What is wrong with the hookpoints that this trainer names, as `key must …`; None when nothing is."""
         if self.hookpoint is None and len(hookpoints) > 1:
-            return "hookpoint must say which of model.hookpoints it trains on"
+            return f"hookpoint must say which of model.hookpoints it trains on ({', '.join(hookpoints)})"
         return _unknown("hookpoint", self.hookpoint, hookpoints)
+
+    def place(self, hookpoints: tuple[str, ...]) -> str:
+        """What it trains on, in short, of the job's `hookpoints`."""
+        return place_of(self.inputs(hookpoints), self.targets(hookpoints))
 
 
 class ActiveConfig(TrainerConfig):
@@ -106,8 +112,15 @@ class ActiveConfig(TrainerConfig):
         """Latents that are active on each row once annealing is over."""
         return self.k if self.k is not None else math.ceil((self.active_proportion or 0) * self.num_latents)
 
+    @property
+    def counts_active(self) -> bool:
+        """Whether k is what makes it sparse."""
+        return True
+
     @model_validator(mode="after")
     def _k_fits(self) -> "ActiveConfig":
+        if not self.counts_active:
+            return self
         if self.k is None and not self.active_proportion:
             raise ValueError("k is missing; or give active_proportion, above 0")
         if self.k is not None and self.active_proportion is not None:
@@ -187,6 +200,70 @@ class ReluL12023Config(UnitNormConfig):
     """As in UnitNormConfig: steps 25,000 to 100,000 of 1,000,000."""
 
 
+class EitherConfig(ActiveConfig):
+    """What architectures share that are made sparse in one of two ways, each with keys of its own."""
+
+    activation: Literal["topk", "relu_l1"] = "topk"
+    """topk: k active latents on each row, with AuxK; relu_l1: a penalty on activations times decoder norms."""
+    l1_coefficient: AtLeastZero = 5.0
+    """λ of relu_l1, for activations scaled to a mean norm of sqrt(d_in)."""
+    l1_warmup_fraction: Fraction = 0.05
+    """Share of the token budget over which λ rises from 0."""
+    lr_decay_fraction: Fraction = 0.2
+    """Share of the token budget at its end over which the learning rate falls linearly to 0."""
+
+    KEYS: ClassVar[dict[str, tuple[str, ...]]] = {
+        "topk": ("k", "active_proportion", "auxk", "auxk_alpha", "k_anneal_fraction", "k_anneal_from"),
+        "relu_l1": ("l1_coefficient", "l1_warmup_fraction"),
+    }
+    """Activation -> the keys that it alone reads."""
+
+    @property
+    def counts_active(self) -> bool:
+        return self.activation == "topk"
+
+    @model_validator(mode="after")
+    def _keys_are_of_the_activation(self) -> "EitherConfig":
+        for activation, keys in self.KEYS.items():
+            for key in keys:
+                if activation != self.activation and getattr(self, key) != type(self).model_fields[key].default:
+                    raise ValueError(f"{key} belongs to activation {activation}, and this one is {self.activation}")
+        return self
+
+    @model_validator(mode="after")
+    def _rows_can_be_put_back(self) -> "EitherConfig":
+        if self.normalize in ("token_norm", "layer_norm"):
+            raise ValueError(
+                f"normalize must be none, sqrt_d or unit_mean_square for a {self.architecture}, "
+                f"got {self.normalize!r}: what one hookpoint's row was divided by does not tell another's"
+            )
+        return self
+
+
+class TranscoderConfig(EitherConfig):
+    """One hookpoint's activations from another's, such as an MLP's output from its input.
+
+    As sparsify has it, with `skip_transcoder` adding a linear map of the input (Paulo et al. 2025, arXiv:2501.18823).
+    lr defaults to 2e-4 / sqrt(num_latents / 2**14) for topk, to 5e-5 for relu_l1.
+    """
+
+    architecture: Literal["transcoder", "skip_transcoder"]
+    target_hookpoint: str | None = None
+    """One of model.hookpoints: what is reconstructed, from `hookpoint`."""
+
+    def targets(self, hookpoints: tuple[str, ...]) -> tuple[str, ...]:
+        return (self.target_hookpoint or hookpoints[-1],)
+
+    def misplaced(self, hookpoints: tuple[str, ...]) -> str | None:
+        if wrong := super().misplaced(hookpoints):
+            return wrong
+        if self.target_hookpoint is None:
+            return f"target_hookpoint must say which of model.hookpoints it reconstructs ({', '.join(hookpoints)})"
+        if self.targets(hookpoints) == self.inputs(hookpoints):
+            return f"target_hookpoint must differ from what it reads, {self.target_hookpoint!r}"
+        return _unknown("target_hookpoint", self.target_hookpoint, hookpoints)
+
+
 class OwnConfig(TrainerConfig):
     """An architecture from elsewhere: `package.module:Class`, where Class is a `trainers.objective.Objective`.
 
@@ -197,10 +274,25 @@ class OwnConfig(TrainerConfig):
     architecture: Annotated[Text, Field(pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")]
 
 
+def place_of(inputs: Sequence[str], targets: Sequence[str]) -> str:
+    """`a`; for a transcoder `a → b`; for a crosscoder `a + b`."""
+    return " → ".join(dict.fromkeys(" + ".join(side) for side in (inputs, targets)))
+
+
+def recorded_place(metadata: Mapping[str, Any]) -> str | None:
+    """The same of an SAE on disk, by the metadata in its cfg.json; None where nobody wrote it down."""
+    own = metadata.get("headrace") or {}
+    if own.get("inputs") and own.get("targets"):
+        return place_of(own["inputs"], own["targets"])
+    return metadata.get("hf_hook_name") or metadata.get("hook_name")
+
+
 def _unknown(key: str, hookpoint: str | None, hookpoints: tuple[str, ...]) -> str | None:
     if hookpoint is None or hookpoint in hookpoints:
         return None
-    return f"{key} must be one of model.hookpoints ({', '.join(hookpoints)}), got {hookpoint!r}"
+    near = next(iter(difflib.get_close_matches(hookpoint, hookpoints, n=1)), None)
+    hint = f"; did you mean {near}?" if near else ""
+    return f"{key} must be one of model.hookpoints ({', '.join(hookpoints)}), got {hookpoint!r}{hint}"
 
 
 OWN = "package.module:Class"
@@ -208,6 +300,8 @@ TRAINER_CONFIGS: dict[str, type[TrainerConfig]] = {
     "topk": TopKConfig,
     "relu_l1": ReluL1Config,
     "relu_l1_2023": ReluL12023Config,
+    "transcoder": TranscoderConfig,
+    "skip_transcoder": TranscoderConfig,
     OWN: OwnConfig,
 }
 """Architecture -> its keys."""

@@ -3,6 +3,8 @@
 import importlib
 import os
 import sys
+from collections.abc import Callable
+from typing import Any
 
 import torch
 from pydantic import ValidationError
@@ -14,11 +16,14 @@ from trainers.objective import Objective
 from trainers.relu_l1 import ReluL1Objective
 from trainers.relu_l1_2023 import ReluL12023Objective
 from trainers.topk import TopKObjective
+from trainers.transcoder import transcoder
 
-ARCHITECTURES: dict[str, type[Objective]] = {
+ARCHITECTURES: dict[str, Callable[[Any, tuple[int, ...], torch.Generator], Objective]] = {
     "topk": TopKObjective,
     "relu_l1": ReluL1Objective,
     "relu_l1_2023": ReluL12023Objective,
+    "transcoder": transcoder,
+    "skip_transcoder": transcoder,
 }
 
 
@@ -32,7 +37,7 @@ def make_objective(config: TrainerConfig, widths: tuple[int, ...], seed: int) ->
     if isinstance(config, OwnConfig):
         kind = outside_class(config.architecture)
         return kind(checked(config, kind), widths, generator)  # type: ignore[call-arg, arg-type]
-    return ARCHITECTURES[config.architecture](config, widths, generator)  # type: ignore[call-arg, arg-type]
+    return ARCHITECTURES[config.architecture](config, widths, generator)
 
 
 def outside_class(architecture: str) -> type[Objective]:

@@ -12,6 +12,7 @@ from typing import Any
 from huggingface_hub import ModelCard, ModelCardData
 
 from shared.files import write_atomically
+from shared.trainer_config import recorded_place
 from trainers.saelens_format import KNOWN
 
 CARD = "README.md"
@@ -101,8 +102,8 @@ def _front_matter(config: dict[str, Any], library: str) -> dict[str, Any]:
     metadata = config.get("metadata", {})
     model, dataset = metadata.get("model_name", ""), metadata.get("dataset_path", "")
     return {
-        "library_name": library if _is_known(config) else "headrace",
-        "tags": [library, *TAGS] if _is_known(config) else TAGS,
+        "library_name": library if _is_known(config, library) else "headrace",
+        "tags": [library, *TAGS] if _is_known(config, library) else TAGS,
         **({"base_model": model} if _is_hub_id(model) else {}),
         **({"datasets": [dataset[5:].partition(":")[0]]} if dataset.startswith("hf://") else {}),
         "license": UNCHOSEN,
@@ -113,7 +114,7 @@ def _use(name: str, config: dict[str, Any], repo_id: str | None, library: str) -
     if library == "sparsify":
         return _code(SPARSIFY_CODE.format(name=name))
     call = f'from_pretrained("{repo_id}", "{name}")' if repo_id else f'load_from_disk("{name}")'
-    codes = [SAELENS_CODE.format(call=call)] if _is_known(config) else []
+    codes = [SAELENS_CODE.format(call=call)] if _is_known(config, library) else []
     return "\n\n".join(map(_code, [*codes, HEADRACE_CODE.format(name=name)]))
 
 
@@ -127,9 +128,10 @@ def _summary(config: dict[str, Any], library: str) -> str:
         _listed(inputs) if targets == inputs else f"{_listed(inputs)}, which it turns into those at {_listed(targets)}"
     )
     origin = f"imported from {own['imported_from']} by" if own.get("imported_from") else "trained with"
-    style = {"saelens": "SAELens'", "sparsify": "sparsify's"}[library] if _is_known(config) else "Headrace's"
+    style = {"saelens": "SAELens'", "sparsify": "sparsify's"}[library] if _is_known(config, library) else "Headrace's"
+    noun = next((word for word in ("transcoder", "crosscoder") if word in kind), "autoencoder")
     return (
-        f"A sparse autoencoder ({kind}) with {config['d_sae']:,} latents for the activations of "
+        f"A sparse {noun} ({kind}) with {config['d_sae']:,} latents for the activations of "
         f"`{_shown(metadata.get('model_name', ''))}` at {where}, {config['d_in']:,} values wide; "
         f"{origin} Headrace, in {style} format."
     )
@@ -139,9 +141,9 @@ def _listed(hookpoints: list[str]) -> str:
     return " and ".join(f"`{one}`" for one in hookpoints)
 
 
-def _is_known(config: dict[str, Any]) -> bool:
-    """Whether SAELens has such an SAE."""
-    return config["architecture"] in KNOWN
+def _is_known(config: dict[str, Any], library: str) -> bool:
+    """Whether the library that its format is of can use it, and not Headrace alone."""
+    return library != "saelens" or config["architecture"] in KNOWN
 
 
 def _facts(config: dict[str, Any]) -> dict[str, Any]:
@@ -150,7 +152,7 @@ def _facts(config: dict[str, Any]) -> dict[str, Any]:
     own = metadata.get("headrace") or {}
     return {
         "model": _shown(metadata.get("model_name", "")),
-        "hookpoint": metadata.get("hf_hook_name") or metadata.get("hook_name"),
+        "hookpoint": recorded_place(metadata),
         "corpus": metadata.get("dataset_path"),
         "context_tokens": metadata.get("context_size"),
         **{name: value for name, value in own.items() if isinstance(value, str | int | float)},

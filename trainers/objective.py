@@ -46,6 +46,13 @@ class Objective(nn.Module, ABC):
         super().__init__()
         self.sae = sae
 
+    def split(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """What is encoded, [rows, d_in], and what is to be reconstructed, [rows, d_out], of a batch.
+
+        Inputs come first in a row, targets last; an SAE's are the whole row.
+        """
+        return x[:, : self.sae.d_in], x[:, -self.sae.d_out :]
+
     def start(self, rows: Tensor) -> None:
         """Measures what must be measured on the first rows, [rows, sum of widths], scaled and normalised."""
 

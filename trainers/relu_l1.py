@@ -7,7 +7,7 @@ encoder product leaves out the zeros.
 import torch
 from torch import Tensor
 
-from shared.trainer_config import ReluL1Config
+from shared.trainer_config import ReluL1Config, TrainerConfig, TranscoderConfig
 from trainers.codes import codes_of
 from trainers.firing import Firing
 from trainers.objective import BatchResult, Objective, gradient_of
@@ -17,43 +17,61 @@ from trainers.unit_norm import normalise_rows
 
 
 class ReluL1Objective(Objective):
-    """loss = E[ ||x - recon||^2 + lambda sum_i acts_i ||w_i|| ], lambda rising from 0 at the start."""
+    """loss = E[ ||y - recon||^2 + lambda sum_i acts_i ||w_i|| ], lambda rising from 0 at the start.
+
+    y is what is reconstructed: x itself, or a transcoder's target.
+    """
 
     sae: Relu
 
-    def __init__(self, config: ReluL1Config, widths: tuple[int, ...], generator: torch.Generator) -> None:
-        (d_in,) = widths
-        super().__init__(Relu(d_in, config.num_latents))
-        self.l1_coefficient = config.l1_coefficient
-        self.l1_warmup_fraction = config.l1_warmup_fraction
+    def __init__(
+        self, config: ReluL1Config | TranscoderConfig, widths: tuple[int, ...], generator: torch.Generator
+    ) -> None:
+        super().__init__(self.new_sae(config, widths))
+        self.config = config
         self.peak_lr = config.lr or 5e-5
-        with torch.no_grad():
-            self.sae.W_dec.normal_(generator=generator)
-            normalise_rows(self.sae.W_dec)
-            self.sae.W_dec.mul_(config.decoder_init_norm)
-            self.sae.W_enc.copy_(self.sae.W_dec)
+        self.draw_weights(generator)
+
+    def new_sae(self, config: TrainerConfig, widths: tuple[int, ...]) -> Relu:
+        """The SAE, before it has weights."""
+        (d_in,) = widths
+        return Relu(d_in, config.num_latents)
+
+    @torch.no_grad()
+    def draw_weights(self, generator: torch.Generator) -> None:
+        """Random directions of one norm, the same in both matrices."""
+        assert isinstance(self.config, ReluL1Config)
+        self.sae.W_dec.normal_(generator=generator)
+        normalise_rows(self.sae.W_dec)
+        self.sae.W_dec.mul_(self.config.decoder_init_norm)
+        self.sae.W_enc.copy_(self.sae.W_dec)
 
     @torch.no_grad()
     def backward(self, x: Tensor, firing: Firing, fraction: float) -> BatchResult:
-        sae, rows = self.sae, len(x)
-        l1_coefficient = self.l1_coefficient * warmup(fraction, self.l1_warmup_fraction)
-        codes = codes_of(torch.addmm(sae.b_enc, x, sae.W_enc.T).relu_())
-        error = x - (codes.decode(sae.W_dec) + sae.b_dec)
+        sae, num_rows = self.sae, len(x)
+        rows, target = self.split(x)
+        l1_coefficient = self.config.l1_coefficient * warmup(fraction, self.config.l1_warmup_fraction)
+        codes = codes_of(torch.addmm(sae.b_enc, rows, sae.W_enc.T).relu_())
+        error = target - (codes.decode(sae.W_dec) + sae.b_dec)
+        if sae.W_skip is not None:
+            error.addmm_(rows, sae.W_skip, alpha=-1)
         norms = torch.linalg.vector_norm(sae.W_dec, dim=1)
-        mean_acts = codes.sum_by_latent(codes.values) / rows
-        d_recon = error * (-2 / rows)
+        mean_acts = codes.sum_by_latent(codes.values) / num_rows
+        d_recon = error * (-2 / num_rows)
 
         gradient_of(sae.b_dec).copy_(d_recon.sum(0))
+        if sae.W_skip is not None:
+            torch.mm(rows.T, d_recon, out=gradient_of(sae.W_skip))
         codes.add_product(gradient_of(sae.W_dec), codes.values, d_recon, beta=0.0)
         gradient_of(sae.W_dec).addcmul_(sae.W_dec, (l1_coefficient * mean_acts / norms.clamp(min=1e-12)).unsqueeze(1))
         d_pre = codes.backward(sae.W_dec, d_recon)
-        codes.add_to_fired(d_pre, l1_coefficient / rows * norms)
+        codes.add_to_fired(d_pre, l1_coefficient / num_rows * norms)
         gradient_of(sae.b_enc).copy_(codes.sum_by_latent(d_pre))
-        codes.add_product(gradient_of(sae.W_enc), d_pre, x, beta=0.0)
+        codes.add_product(gradient_of(sae.W_enc), d_pre, rows, beta=0.0)
 
         counts = codes.times_above(0.0)
-        firing.update(counts, rows)
-        mse = error.square().sum().item() / rows
+        firing.update(counts, num_rows)
+        mse = error.square().sum().item() / num_rows
         l1 = (mean_acts @ norms).item()
         losses = {"loss": mse + l1_coefficient * l1, "mse": mse, "l1": l1}
-        return BatchResult(x, error, counts.sum().item() / rows, losses)
+        return BatchResult(target, error, counts.sum().item() / num_rows, losses)

@@ -17,11 +17,13 @@ from trainers.row_norm import normalised
 class SparseAutoencoder(nn.Module, ABC):
     """acts = activate(W_enc x + b_enc), or of x - b_dec;  recon = acts W_dec + b_dec.
 
-    W_enc is [num_latents, d_in], W_dec [num_latents, d_out], float32. d_out differs from d_in for transcoders alone.
+    W_enc is [num_latents, d_in], W_dec [num_latents, d_out], float32. d_out differs from d_in for transcoders alone,
+    and they alone may have x W_skip in the reconstruction, [d_in, d_out].
     """
 
     is_homogeneous: ClassVar[bool] = True
     """Twice the row and twice what `in_act_units` names give twice the activations, so these may be in any units."""
+    W_skip: nn.Parameter | None
     in_act_units: ClassVar[tuple[str, ...]] = ("b_enc",)
     """Tensors with one number for each latent, in units of its activation."""
 
@@ -38,6 +40,11 @@ class SparseAutoencoder(nn.Module, ABC):
         self.W_dec = nn.Parameter(torch.zeros(num_latents, self.d_out))
         self.b_enc = nn.Parameter(torch.zeros(num_latents))
         self.b_dec = nn.Parameter(torch.zeros(self.d_out))
+        self.register_parameter("W_skip", None)
+
+    def add_skip(self) -> None:
+        """Adds x W_skip, [d_in, d_out], to what is reconstructed; zero at first."""
+        self.W_skip = nn.Parameter(torch.zeros(self.d_in, self.d_out))
 
     def pre_acts(self, x: Tensor) -> Tensor:
         """[..., num_latents] of `x` [..., d_in], normalised already."""
@@ -54,7 +61,8 @@ class SparseAutoencoder(nn.Module, ABC):
 
     def reconstruct(self, x: Tensor, acts: Tensor) -> Tensor:
         """The reconstruction, [..., d_out], of rows that are normalised already."""
-        return self.decode(acts)
+        recon = self.decode(acts)
+        return recon if self.W_skip is None else recon + x @ self.W_skip
 
     def encode(self, x: Tensor) -> Tensor:
         """Activations [..., num_latents] of `x` [..., d_in], zeros written out."""
@@ -90,18 +98,28 @@ class SparseAutoencoder(nn.Module, ABC):
         raw.W_enc.mul_(in_scale)
         raw.W_dec.div_(out_scale)
         raw.b_dec.div_(out_scale)
+        if raw.W_skip is not None:
+            raw.W_skip.mul_(in_scale[:, None]).div_(out_scale)
         if raw.is_homogeneous:
             raw.rescale_to_unit_norm()
         return raw
 
     @torch.no_grad()
     def rescale_to_unit_norm(self) -> None:
-        """Gives each decoder direction norm 1 and moves its norm into the encoder; reconstructions stay as they are."""
-        norms = torch.linalg.vector_norm(self.W_dec, dim=1).clamp(min=torch.finfo(torch.float32).tiny)
+        """Gives each decoder direction norm 1 and moves its norm into the encoder; reconstructions stay as they are.
+
+        Where latents compete, only what all norms have in common moves. A direction of zeros stays.
+        """
+        norms = self.movable(torch.linalg.vector_norm(self.W_dec, dim=1))
+        norms = torch.where(norms > 0, norms, 1)
         self.W_dec.div_(norms[:, None])
         self.W_enc.mul_(norms[:, None])
         for name in self.in_act_units:
             getattr(self, name).mul_(norms)
+
+    def movable(self, norms: Tensor) -> Tensor:
+        """Of the directions' norms, [num_latents], what can be moved into the encoder without changing who fires."""
+        return norms
 
     def extra_repr(self) -> str:
         width = f"d_in={self.d_in}" if self.d_in == self.d_out else f"d_in={self.d_in}, d_out={self.d_out}"

@@ -4,6 +4,7 @@ import dataclasses
 from pathlib import Path
 
 from shared.errors import UserError
+from shared.hookpoints import INPUT
 from trainers.hook_names import hookpoint_of_lens_name
 from trainers.import_options import ImportOptions
 from trainers.sae import SparseAutoencoder
@@ -17,11 +18,9 @@ def recognises(path: Path) -> bool:
 
 def refusal(sae: SparseAutoencoder, facts: SaeFacts) -> str | None:
     """Why SAELens cannot hold `sae`; None if it can."""
-    architecture = architecture_of(sae)
+    architecture = architecture_of(sae, facts)
     if architecture not in KNOWN:
         return f"SAELens has no {architecture}"
-    if facts.inputs != facts.targets and sae.normalize != "none":
-        return f"SAELens does not undo {sae.normalize} in what a transcoder gives"
     return None
 
 
@@ -38,7 +37,9 @@ def read(folder: Path, options: ImportOptions) -> tuple[SparseAutoencoder, SaeFa
     facts = read_facts(folder)
     model_name = options.model_name or facts.model_name
     if options.hookpoint is not None:
-        names = {one: options.hookpoint for one in (*facts.inputs, *facts.targets)}
+        into, out = options.hookpoint.removesuffix(INPUT) + INPUT, options.hookpoint.removesuffix(INPUT)
+        transcodes = facts.inputs != facts.targets
+        names = {facts.inputs[0]: into, facts.targets[0]: out} if transcodes else {facts.inputs[0]: options.hookpoint}
     else:
         names = {one: _hookpoint(one, model_name, folder) for one in (*facts.inputs, *facts.targets)}
     inputs, targets = (tuple(names[one] for one in some) for some in (facts.inputs, facts.targets))

@@ -1,7 +1,8 @@
 """SAEs on disk in SAELens' format (6.54): `cfg.json` and `sae_weights.safetensors`.
 
 What stands there is for raw rows: constants are folded into the weights, a normalisation of each row by itself is named
-in cfg.json as SAELens names it.
+in cfg.json as SAELens names it. Where SAELens has no such architecture, the files are the same, and SAELens refuses
+them by the architecture's name.
 """
 
 import json
@@ -30,9 +31,15 @@ ROW_NORMS = {"none": "none", "token_norm": "constant_norm_rescale", "layer_norm"
 """Our names of a row's own normalisation -> SAELens'."""
 TRANSPOSED = frozenset({"W_enc", "W_skip"})
 """Tensors that SAELens holds the other way round."""
-TRANSCODERS = ("transcoder", "skip_transcoder", "jumprelu_transcoder", "jumprelu_skip_transcoder")
-KNOWN = frozenset(("standard", "topk", "jumprelu", "gated", *TRANSCODERS))
-"""Architectures that SAELens 6.54 can use after training and that Headrace reads."""
+TRANSCODERS = {
+    ("standard", False): "transcoder",
+    ("standard", True): "skip_transcoder",
+    ("topk", False): "topk_transcoder",
+    ("topk", True): "topk_skip_transcoder",
+}
+"""SAELens' name of what is active, and whether there is W_skip -> the transcoder's architecture."""
+KNOWN = frozenset(("standard", "topk", "jumprelu", "gated", "transcoder", "skip_transcoder"))
+"""Architectures that SAELens 6.54 can use after training and that Headrace reads; it refuses others by their names."""
 SAELENS_VERSION = "6.54.12"
 """The version whose format this is; without one SAELens takes the folder for a format of 2024."""
 NEVER = 1e-10
@@ -83,13 +90,16 @@ def make_sae(config: dict[str, Any], tensors: dict[str, Tensor], folder: Path) -
 
 def read_facts(folder: str | Path) -> SaeFacts:
     """Where the SAE in `folder` came from. Raises UserError as `load_sae`; what another's SAE leaves out is empty."""
-    metadata = _read_config(Path(folder) / CONFIG).get("metadata") or {}
+    config = _read_config(Path(folder) / CONFIG)
+    metadata = config.get("metadata") or {}
     headrace = metadata.get("headrace") or {}
     hookpoint = metadata.get("hf_hook_name") or metadata.get("hook_name") or ""
+    transcodes = config.get("architecture") in TRANSCODERS.values()
+    target = metadata.get("hf_hook_name_out") or metadata.get("hook_name_out") or ("" if transcodes else hookpoint)
     return SaeFacts(
         model_name=metadata.get("model_name") or "",
         inputs=tuple(headrace.get("inputs") or [hookpoint]),
-        targets=tuple(headrace.get("targets") or [metadata.get("hf_hook_name_out") or hookpoint]),
+        targets=tuple(headrace.get("targets") or [target]),
         context_tokens=metadata.get("context_size") or 0,
         dataset=metadata.get("dataset_path") or "",
         prepend_bos=bool(metadata.get("prepend_bos", True)),
@@ -106,7 +116,7 @@ def _tensors(sae: SparseAutoencoder) -> dict[str, Tensor]:
 
 def _config(sae: SparseAutoencoder, facts: SaeFacts, metrics: dict[str, Any]) -> dict[str, Any]:
     return {
-        **_architecture(sae),
+        **_architecture(sae, facts),
         "d_in": sae.d_in,
         "d_sae": sae.num_latents,
         "dtype": "float32",
@@ -117,13 +127,22 @@ def _config(sae: SparseAutoencoder, facts: SaeFacts, metrics: dict[str, Any]) ->
     }
 
 
-def architecture_of(sae: SparseAutoencoder) -> str:
-    """SAELens' name of what `sae` computes."""
-    return str(_architecture(sae)["architecture"])
+def architecture_of(sae: SparseAutoencoder, facts: SaeFacts) -> str:
+    """SAELens' name of what `sae` computes, or one like it where SAELens has none."""
+    return str(_architecture(sae, facts)["architecture"])
 
 
-def _architecture(sae: SparseAutoencoder) -> dict[str, Any]:
+def _architecture(sae: SparseAutoencoder, facts: SaeFacts) -> dict[str, Any]:
     """What SAELens must know to compute what `sae` computes."""
+    known = _kind(sae)
+    if facts.inputs == facts.targets:
+        assert sae.d_in == sae.d_out and sae.W_skip is None, "a transcoder has another target than what it reads"
+        return known
+    return {**known, "architecture": TRANSCODERS[known["architecture"], sae.W_skip is not None], "d_out": sae.d_out}
+
+
+def _kind(sae: SparseAutoencoder) -> dict[str, Any]:
+    """As `_architecture`, whatever hookpoints it is for."""
     if isinstance(sae, TopK):
         return {
             "architecture": "topk",
@@ -135,17 +154,26 @@ def _architecture(sae: SparseAutoencoder) -> dict[str, Any]:
     return {"architecture": "standard", "apply_b_dec_to_input": sae.subtracts_b_dec}
 
 
+def _hooks(facts: SaeFacts) -> dict[str, Any]:
+    """Where it reads and, for a transcoder, what it reconstructs, by TransformerLens' names where there are any."""
+    source, target = facts.inputs[0], facts.targets[0]
+    names = {"hook_name": source} if facts.targets == facts.inputs else {"hook_name": source, "hook_name_out": target}
+    lens_names = {key: transformer_lens_name(name) for key, name in names.items()}
+    are_known = all(lens_names.values())
+    return {
+        "model_class_name": "HookedTransformer" if are_known else "AutoModelForCausalLM",
+        **(lens_names if are_known else names),
+        **{f"hf_{key}": name for key, name in names.items()},
+    }
+
+
 def _metadata(facts: SaeFacts, metrics: dict[str, Any]) -> dict[str, Any]:
-    hookpoint = facts.inputs[0]
-    lens_name = transformer_lens_name(hookpoint)
     return {
         "sae_lens_version": SAELENS_VERSION,
         "sae_lens_training_version": None,
         "model_name": facts.model_name,
-        "model_class_name": "HookedTransformer" if lens_name else "AutoModelForCausalLM",
-        "hook_name": lens_name or hookpoint,
+        **_hooks(facts),
         "hook_head_index": None,
-        "hf_hook_name": hookpoint,
         "context_size": facts.context_tokens,
         "seqpos_slice": [None],
         "prepend_bos": facts.prepend_bos,
@@ -160,15 +188,27 @@ def _metadata(facts: SaeFacts, metrics: dict[str, Any]) -> dict[str, Any]:
 
 
 def _empty(config: dict[str, Any], folder: Path) -> SparseAutoencoder:
-    d_in, num_latents = config["d_in"], config["d_sae"]
+    for (kind, has_skip), architecture in TRANSCODERS.items():
+        if config["architecture"] == architecture:
+            return _empty_transcoder({**config, "architecture": kind}, has_skip, folder)
+    d_in, num_latents, d_out = config["d_in"], config["d_sae"], config.get("d_out")
     subtracts_b_dec = bool(config.get("apply_b_dec_to_input", True))
     match config["architecture"]:
         case "topk":
-            return TopK(d_in, num_latents, config["k"], subtracts_b_dec=subtracts_b_dec)
+            return TopK(d_in, num_latents, config["k"], d_out, subtracts_b_dec)
         case "standard":
-            return Relu(d_in, num_latents, subtracts_b_dec=subtracts_b_dec)
+            return Relu(d_in, num_latents, d_out, subtracts_b_dec)
         case architecture:
             raise UserError(f"{folder / CONFIG} has an SAE of a kind that Headrace does not read: {architecture}")
+
+
+def _empty_transcoder(config: dict[str, Any], has_skip: bool, folder: Path) -> SparseAutoencoder:
+    if _normalize_of(config) != "none":
+        raise UserError(f"{folder / CONFIG} has a transcoder that normalises rows, which Headrace does not read")
+    sae = _empty(config, folder)
+    if has_skip:
+        sae.add_skip()
+    return sae
 
 
 def _read_config(path: Path) -> dict[str, Any]:

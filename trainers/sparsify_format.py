@@ -26,7 +26,7 @@ CONFIG, WEIGHTS = "cfg.json", "sae.safetensors"
 RUN_CONFIG = "config.json"
 """Of the whole run; lies beside the hookpoints' folders."""
 NAMES = {"W_enc": "encoder.weight", "b_enc": "encoder.bias", "W_dec": "W_dec", "b_dec": "b_dec"}
-"""Our tensors -> sparsify's; shapes are the same."""
+"""Our tensors -> sparsify's; shapes are the same. `W_skip`, where there is one, is turned round."""
 
 
 def recognises(path: Path) -> bool:
@@ -69,13 +69,17 @@ def read(folder: Path, options: ImportOptions) -> tuple[SparseAutoencoder, SaeFa
     """The SAE in a hookpoint's folder. Raises UserError if a file is damaged, or what it means is not known here."""
     config, tensors = read_json(folder / CONFIG), read_safetensors(folder / WEIGHTS)
     transcodes = bool(config.get("transcode"))
-    for key, value in {"activation": "topk", "signed": False, "skip_connection": False}.items():
+    for key, value in {"activation": "topk", "signed": False}.items():
         if config.get(key, value) != value:
             raise UserError(f"{folder / CONFIG}: Headrace has no SAE with {key} {config[key]}")
     try:
         num_latents, d_in = tensors["encoder.weight"].shape
         sae = TopK(d_in, num_latents, int(config["k"]), subtracts_b_dec=not transcodes)
-        sae.load_state_dict({ours: tensors[theirs].float() for ours, theirs in NAMES.items()})
+        plain = {ours: tensors[theirs].float() for ours, theirs in NAMES.items()}
+        if config.get("skip_connection"):
+            sae.add_skip()
+            plain["W_skip"] = tensors["W_skip"].float().T
+        sae.load_state_dict(plain)
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         raise UserError(f"{folder} is damaged: {CONFIG} and {WEIGHTS} do not fit each other ({error})") from None
     return sae, _facts(folder, options, transcodes, config.get("headrace"))
@@ -91,7 +95,7 @@ def _config(sae: TopK, facts: SaeFacts) -> dict[str, Any]:
         "num_latents": sae.num_latents,
         "k": sae.k,
         "multi_topk": False,
-        "skip_connection": False,
+        "skip_connection": sae.W_skip is not None,
         "transcode": _transcodes(facts),
         "d_in": sae.d_in,
         "headrace": facts.headrace,
@@ -101,6 +105,8 @@ def _config(sae: TopK, facts: SaeFacts) -> dict[str, Any]:
 @torch.no_grad()
 def _tensors(sae: TopK, transcodes: bool) -> dict[str, Tensor]:
     tensors = {theirs: getattr(sae, ours).detach().float().cpu().contiguous() for ours, theirs in NAMES.items()}
+    if sae.W_skip is not None:
+        tensors["W_skip"] = sae.W_skip.detach().float().cpu().T.contiguous()
     if not sae.subtracts_b_dec and not transcodes:  # sparsify does; W (x - b_dec) + (b_enc + W b_dec) is the same
         tensors["encoder.bias"] = tensors["encoder.bias"] + tensors["encoder.weight"] @ tensors["b_dec"]
     return tensors

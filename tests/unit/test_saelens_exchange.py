@@ -59,6 +59,11 @@ SAVED: dict[str, Callable[[Any], tuple[Any, Any]]] = {
         s.TopKSAE,
         s.TopKSAEConfig(D_IN, NUM_LATENTS, k=4, rescale_acts_by_decoder_norm=True),
     ),
+    "transcoder": lambda s: (s.Transcoder, s.TranscoderConfig(D_IN, NUM_LATENTS, apply_b_dec_to_input=False, d_out=9)),
+    "skip transcoder": lambda s: (
+        s.SkipTranscoder,
+        s.SkipTranscoderConfig(D_IN, NUM_LATENTS, apply_b_dec_to_input=False, d_out=9),
+    ),
 }
 
 
@@ -67,11 +72,14 @@ def test_what_saelens_saves_is_read_and_written_again(kind: str, sae_lens: Any, 
     make, config = SAVED[kind](sae_lens)
     for name, value in METADATA.items():
         setattr(config.metadata, name, value)
+    if "transcoder" in kind:
+        config.metadata.hook_name_out = "blocks.8.hook_mlp_out"
     randomised(make(config)).save_model(tmp_path / "theirs")
     check_same(sae_lens, tmp_path / "theirs", load_sae(tmp_path / "theirs"))
     (folder,) = import_saes(tmp_path / "theirs", None, tmp_path / "ours", NONE)
     check_same(sae_lens, folder, load_sae(tmp_path / "theirs"))
     assert read_facts(folder).inputs == ("transformer.h.8:in",)
+    assert read_facts(folder).targets == (("transformer.h.8.mlp",) if "transcoder" in kind else ("transformer.h.8:in",))
     assert "imported from saelens" in (folder / "README.md").read_text()
 
 
@@ -147,13 +155,28 @@ def test_a_scaling_factor_that_does_something_is_refused(tmp_path: Path) -> None
         load_sae(folder)
 
 
-def test_a_normalised_transcoder_is_refused(tmp_path: Path) -> None:
+def test_a_transcoder_that_names_no_target_needs_its_module(sae_lens: Any, tmp_path: Path) -> None:
+    make, config = SAVED["skip transcoder"](sae_lens)
+    config.metadata.model_name, config.metadata.hook_name = "gpt2-small", "blocks.8.hook_resid_pre"
+    randomised(make(config)).save_model(tmp_path / "theirs")
+    with pytest.raises(UserError, match="no module of gpt2-small: give --hookpoint"):
+        import_saes(tmp_path / "theirs", None, tmp_path / "ours", NONE)
+    given = ImportOptions(hookpoint="transformer.h.8.mlp")
+    (folder,) = import_saes(tmp_path / "theirs", None, tmp_path / "ours", given)
+    assert (read_facts(folder).inputs, read_facts(folder).targets) == (
+        ("transformer.h.8.mlp:in",),
+        ("transformer.h.8.mlp",),
+    )
+    check_same(sae_lens, folder, load_sae(tmp_path / "theirs"))
+
+
+def test_a_topk_transcoder_is_refused(tmp_path: Path) -> None:
     sae = random_topk()
     assert refusal(sae, FACTS) is None
     sae.normalize = "layer_norm"
     assert refusal(sae, FACTS) is None
     between = type(FACTS)("gpt2", ("h.1.mlp:in",), ("h.1.mlp",), 64, "")
-    assert "does not undo layer_norm" in (refusal(sae, between) or "")
-    save_sae(sae, tmp_path / "sae", between)
-    with pytest.raises(UserError, match="cannot be written in saelens's format"):
+    save_sae(random_topk(), tmp_path / "sae", between)
+    with pytest.raises(UserError, match="cannot be written in saelens's format: SAELens has no topk_transcoder"):
         export_sae(tmp_path / "sae", "saelens", tmp_path / "out")
+    assert not (tmp_path / "out").exists()

@@ -66,11 +66,16 @@ def test_a_topk_that_does_not_subtract_its_bias_has_it_folded_in(sparsify: Any, 
     check_same(sparsify, export_sae(tmp_path / "sae", "sparsify", tmp_path / "out"), sae)
 
 
-def test_a_transcoder_is_the_same_in_sparsify_and_back(sparsify: Any, tmp_path: Path) -> None:
-    sae = randomised(TopK(D_IN, NUM_LATENTS, 4, subtracts_b_dec=False))
+@pytest.mark.parametrize("has_skip", [False, True])
+def test_a_transcoder_is_the_same_in_sparsify_and_back(has_skip: bool, sparsify: Any, tmp_path: Path) -> None:
+    sae = TopK(D_IN, NUM_LATENTS, 4, subtracts_b_dec=False)
+    if has_skip:
+        sae.add_skip()
+    randomised(sae)
     save_sae(sae, tmp_path / "sae", MLP)
     place = export_sae(tmp_path / "sae", "sparsify", tmp_path / "out")
     assert place.name == "h.1.mlp" and json.loads((place / "cfg.json").read_text())["transcode"] is True
+    assert "in sparsify's format" in (place / "README.md").read_text()
     check_same(sparsify, place, sae)
     (back,) = import_saes(place, None, tmp_path / "back", NONE)
     assert read_facts(back).inputs == ("h.1.mlp:in",) and read_facts(back).targets == ("h.1.mlp",)
