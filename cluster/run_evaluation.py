@@ -22,6 +22,7 @@ from shared.config import Job
 from shared.errors import UserError
 from shared.files import write_atomically
 from trainers import read_facts
+from trainers.model_card import write_card
 
 EVALUATION = "evaluation.json"
 
@@ -60,6 +61,7 @@ def evaluate_run(
     if saved.checkpoint is None:
         for one in found:
             _write(saved.folders[one["name"]] / EVALUATION, one)
+            write_card(saved.folders[one["name"]])
     return RunEvaluation(found, saved.checkpoint)
 
 

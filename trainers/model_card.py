@@ -20,14 +20,21 @@ BEGIN, END = "<!-- headrace: begin -->", "<!-- headrace: end -->"
 TAGS = ["sparse-autoencoder", "mechanistic-interpretability", "headrace"]
 UNCHOSEN = "unknown"
 """The licence of a card until somebody chooses one; the hub knows this word."""
-TRAINING_METRICS = ("fvu", "l0", "dead_fraction")
-LABELS = {
+METRICS = {
+    "tokens": "tokens",
     "fvu": "fraction of variance unexplained (FVU)",
     "l0": "active latents per token (L0)",
-    "l1": "sum of activations per token (L1)",
-    "dead_fraction": "dead latents",
-    "tokens": "tokens",
+    "dead_fraction": "latents that never fired",
+    "dense_fraction_10_percent": "latents that fire on more than 10% of tokens",
+    "cosine": "cosine of activations and reconstruction",
+    "shrinkage": "shrinkage (1 is none)",
+    "splice.ce_clean": "cross-entropy of the model, nats per token",
+    "splice.ce_spliced": "the same with the reconstruction in place",
+    "splice.ce_increase": "increase",
+    "splice.ce_recovered": "share recovered of what zeros in place would cost",
+    "splice.kl_spliced": "KL(model, model with the reconstruction), nats per token",
 }
+"""Path in evaluation.json or metrics.json -> what it is called here, in the order of the table."""
 HEADRACE_CODE = """
 from trainers import load_sae  # Headrace: a torch module with encode, decode and forward
 
@@ -64,8 +71,8 @@ def write_card(
     config = json.loads((source / "cfg.json").read_bytes())
     parts = [
         f"# {folder.name}\n\n{_summary(config, library)}",
-        _table("Quality on held-out tokens", _numbers(_read(source / "evaluation.json"))),
-        _table("Quality at the end of training", _training_numbers(_read(source / "metrics.json"))),
+        _table("Quality on held-out text", _numbers(_read(source / "evaluation.json"))),
+        _table("Quality at the end of training", _numbers(_read(source / "metrics.json"))),
         f"## Use\n\n{_use(folder.name, config, repo_id, library)}",
         _table("Training", _facts(config)),
     ]
@@ -159,29 +166,25 @@ def _facts(config: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _training_numbers(metrics: dict[str, Any]) -> dict[str, Any]:
-    return {name: metrics[name] for name in TRAINING_METRICS if metrics.get(name) is not None}
-
-
-def _numbers(values: dict[str, Any], prefix: str = "") -> dict[str, float]:
-    """Every number in nested `values`, by its path."""
-    found: dict[str, float] = {}
-    for name, value in values.items():
-        if isinstance(value, dict):
-            found.update(_numbers(value, f"{prefix}{name} "))
-        elif isinstance(value, int | float) and not isinstance(value, bool):
-            found[prefix + name] = value
-    return found
+def _numbers(found: dict[str, Any]) -> dict[str, Any]:
+    """Those of `METRICS` that are there, by what they are called."""
+    numbers = {}
+    for path, label in METRICS.items():
+        first, _, second = path.partition(".")
+        value = (found.get(first) or {}).get(second) if second else found.get(first)
+        if value is not None:
+            numbers[label] = f"{value:.1%}" if "_fraction" in path else value
+    return numbers
 
 
 def _table(title: str, rows: dict[str, Any]) -> str:
-    lines = [f"| {LABELS.get(name, name.replace('_', ' '))} | {_value(name, value)} |" for name, value in rows.items()]
+    lines = [f"| {name.replace('_', ' ')} | {_value(name, value)} |" for name, value in rows.items()]
     return "\n".join([f"## {title}\n", "| | |", "|---|---|", *lines]) if lines else ""
 
 
 def _value(name: str, value: Any) -> str:
     if isinstance(value, float):
-        return f"{value:.1%}" if name.endswith("_fraction") else f"{value:.6g}"
+        return f"{value:.5g}"
     return f"{value:,}" if isinstance(value, int) and value >= 1000 and name != "seed" else str(value)
 
 

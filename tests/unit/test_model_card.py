@@ -21,7 +21,7 @@ def test_a_card_says_what_the_sae_is_how_good_and_how_to_load_it(tmp_path: Path)
     assert card.data.license == "unknown" and "Licence\n\nNot chosen yet" in card.text
     assert "topk, k = 4) with 48 latents" in card.text and "`transformer.h.1`, 16 values wide" in card.text
     assert "| fraction of variance unexplained (FVU) | 0.25 |" in card.text
-    assert "| dead latents | 12.5% |" in card.text and "| tokens | 12,345 |" in card.text
+    assert "| latents that never fired | 12.5% |" in card.text and "| tokens | 12,345 |" in card.text
     assert 'SAE.load_from_disk("topk-48")' in card.text and 'load_sae("topk-48")' in card.text
     assert "held-out" not in card.text
 
@@ -29,12 +29,13 @@ def test_a_card_says_what_the_sae_is_how_good_and_how_to_load_it(tmp_path: Path)
 def test_an_evaluation_comes_into_the_card_when_there_is_one(tmp_path: Path) -> None:
     folder = topk_folder(tmp_path / "sae")
     write_card(folder)
-    evaluation = {"tokens": 50000, "fvu": 0.31, "ce_loss": {"clean": 3.25, "spliced": 3.5}, "histogram": [1, 2]}
+    splice = {"ce_clean": 3.25, "ce_spliced": 3.5, "ce_recovered": None}
+    evaluation = {"tokens": 50000, "fvu": 0.31, "splice": splice, "density": {"counts": [1, 2]}}
     (folder / "evaluation.json").write_text(json.dumps(evaluation))
     write_card(folder)
     text = card_of(folder).text
-    assert "## Quality on held-out tokens" in text and "| tokens | 50,000 |" in text
-    assert "| ce loss spliced | 3.5 |" in text and "histogram" not in text
+    assert "## Quality on held-out text" in text and "| tokens | 50,000 |" in text
+    assert "| the same with the reconstruction in place | 3.5 |" in text and "recovered" not in text
     assert text.count("## Use") == 1
 
 

@@ -38,6 +38,7 @@ def test_every_sae_gets_its_evaluation_beside_it(job: Job, run: Path) -> None:
     assert [one["name"] for one in result.found] == ["wide", "narrow"] and result.checkpoint is None
     for one in result.found:
         assert json.loads((run / "saes" / one["name"] / "evaluation.json").read_text()) == json.loads(json.dumps(one))
+        assert "## Quality on held-out text" in (run / "saes" / one["name"] / "README.md").read_text()
         assert one["targets"] == (HOOKPOINT,) and one["contexts"] > 10 and one["l0"] <= 4
         assert len(one["fvu_by_dimension"]) == 16 and sum(one["density"]["counts"]) + one["density"]["never"] > 20
         assert one["splice"]["kl_spliced"] < one["splice"]["kl_zero"]
