@@ -200,6 +200,20 @@ class ReluL12023Config(UnitNormConfig):
     """As in UnitNormConfig: steps 25,000 to 100,000 of 1,000,000."""
 
 
+class GatedConfig(UnitNormConfig):
+    """Gated (Rajamanoharan et al. 2024, arXiv:2404.16014). lr defaults to 3e-4, as betas and warm-up do, appendix D."""
+
+    architecture: Literal["gated"]
+    l1_coefficient: AtLeastZero = 0.04
+    """λ, on the gate's pre-activations; the sweep has 0.012 to 0.08."""
+    l1_warmup_fraction: Fraction = 0.02
+    """As in UnitNormConfig: the sweep has 5,000 of 244,000 steps."""
+    lr_warmup_fraction: Fraction = 0.003
+    """Share of the token budget over which the learning rate rises from 0 (1,000 of 300,000 steps)."""
+    adam_betas: tuple[Beta, Beta] = (0.0, 0.999)
+    """Adam's decay rates of the gradient's mean and mean square."""
+
+
 class EitherConfig(ActiveConfig):
     """What architectures share that are made sparse in one of two ways, each with keys of its own."""
 
@@ -300,6 +314,7 @@ TRAINER_CONFIGS: dict[str, type[TrainerConfig]] = {
     "topk": TopKConfig,
     "relu_l1": ReluL1Config,
     "relu_l1_2023": ReluL12023Config,
+    "gated": GatedConfig,
     "transcoder": TranscoderConfig,
     "skip_transcoder": TranscoderConfig,
     OWN: OwnConfig,

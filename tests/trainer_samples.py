@@ -4,7 +4,7 @@ import numpy as np
 import torch
 
 from shared.row_table import Rows
-from shared.trainer_config import ReluL1Config, ReluL12023Config, TopKConfig, TrainerConfig
+from shared.trainer_config import GatedConfig, ReluL1Config, ReluL12023Config, TopKConfig, TrainerConfig
 from trainers import Trainer, activation_scale
 
 D_IN, NUM_FEATURES, BLOCK_ROWS = 32, 48, 1000
@@ -25,8 +25,11 @@ RELU_L1_2023 = ReluL12023Config(
     resample_rows_fraction=0.1,
     resample_rewarm_fraction=0.05,
 )
+GATED = GatedConfig(
+    name="g", architecture="gated", num_latents=64, batch_rows=170, lr=3e-3, l1_coefficient=0.5, lr_warmup_fraction=0.02
+)
 
-SAMPLES: dict[str, TrainerConfig] = {one.architecture: one for one in (TOPK, RELU_L1, RELU_L1_2023)}
+SAMPLES: dict[str, TrainerConfig] = {one.architecture: one for one in (TOPK, RELU_L1, RELU_L1_2023, GATED)}
 """One small trainer of each architecture, all of whose parts come into play within 5 blocks."""
 
 

@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from shared.errors import UserError
 from shared.refusal import refusal
 from shared.trainer_config import OwnConfig, TrainerConfig
+from trainers.gated import GatedObjective
 from trainers.objective import Objective
 from trainers.relu_l1 import ReluL1Objective
 from trainers.relu_l1_2023 import ReluL12023Objective
@@ -22,6 +23,7 @@ ARCHITECTURES: dict[str, Callable[[Any, tuple[int, ...], torch.Generator], Objec
     "topk": TopKObjective,
     "relu_l1": ReluL1Objective,
     "relu_l1_2023": ReluL12023Objective,
+    "gated": GatedObjective,
     "transcoder": transcoder,
     "skip_transcoder": transcoder,
 }

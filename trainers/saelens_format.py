@@ -15,6 +15,7 @@ from torch import Tensor
 
 from shared.errors import UserError
 from shared.files import replace_folder
+from trainers.gated import Gated
 from trainers.hook_names import transformer_lens_name
 from trainers.relu import Relu
 from trainers.sae import SparseAutoencoder
@@ -150,6 +151,8 @@ def _kind(sae: SparseAutoencoder) -> dict[str, Any]:
             "k": sae.k,
             "rescale_acts_by_decoder_norm": False,
         }
+    if isinstance(sae, Gated):
+        return {"architecture": "gated", "apply_b_dec_to_input": sae.subtracts_b_dec}
     assert isinstance(sae, Relu), f"no SAELens format for {type(sae).__name__}"
     return {"architecture": "standard", "apply_b_dec_to_input": sae.subtracts_b_dec}
 
@@ -196,6 +199,8 @@ def _empty(config: dict[str, Any], folder: Path) -> SparseAutoencoder:
     match config["architecture"]:
         case "topk":
             return TopK(d_in, num_latents, config["k"], d_out, subtracts_b_dec)
+        case "gated":
+            return Gated(d_in, num_latents, subtracts_b_dec=subtracts_b_dec)
         case "standard":
             return Relu(d_in, num_latents, d_out, subtracts_b_dec)
         case architecture:

@@ -102,6 +102,7 @@ CASES: dict[str, tuple[str, State, Callable[[State, Tensor], tuple[Tensor, Tenso
     "relu new": ("AutoEncoderNew", {**LINEAR, "decoder.bias": BIAS}, auto_encoder_new),
     "relu new, as its trainer calls it": ("AutoEncoder", {**LINEAR, "decoder.bias": BIAS}, auto_encoder_new),
     "topk": ("AutoEncoderTopK", {**LINEAR, **BUFFERS, "b_dec": BIAS}, top_k),
+    "gated": ("GatedAutoEncoder", GATED, gated),
 }
 
 

@@ -22,10 +22,12 @@ ROWS = {APART.name: 100_000, SUPERPOSED.name: 200_000}
 KEYS: dict[str, dict[str, Any]] = {
     "topk": {"k": 2, "lr": 1e-2, "dead_after_tokens": 20_000, "lr_decay_fraction": 0.2},
     "relu_l1": {"l1_coefficient": 1.0, "lr": 1e-2},
+    "relu_l1_2023": {"l1_coefficient": 0.3, "lr": 1e-2},
+    "gated": {"l1_coefficient": 0.5, "lr": 1e-2},
 }
 """Of each architecture, for activations scaled as is its default."""
 APART_KEYS: dict[str, dict[str, Any]] = {"topk": {"lr": 3e-3}}
-SUPERPOSED_KEYS: dict[str, dict[str, Any]] = {"relu_l1": {"l1_coefficient": 2.0}}
+SUPERPOSED_KEYS: dict[str, dict[str, Any]] = {"relu_l1": {"l1_coefficient": 2.0}, "gated": {"l1_coefficient": 0.6}}
 
 
 @pytest.fixture(autouse=True)
