@@ -116,6 +116,22 @@ def status(job: JobName, registry: RegistryUrl = None, as_json: AsJson = False) 
 
 
 @app.command()
+def ledger(job: JobName, registry: RegistryUrl = None, as_json: AsJson = False) -> None:
+    """Show where every row of a job is, and what each trainer has read; exit code 1 if it does not balance."""
+    from cluster.audit import audit_facts, audit_view
+    from cluster.job_place import find_job
+
+    with find_job(job, registry) as found:
+        facts = audit_facts(found.registry.snapshot())
+    if as_json:
+        print(json.dumps(facts, indent=2))
+    else:
+        out.print(audit_view(facts))
+    if facts["imbalances"] or not all(facts["orders"].values()):
+        raise typer.Exit(1)
+
+
+@app.command()
 def watch(job: JobName, registry: RegistryUrl = None) -> None:
     """Show a job's progress live until it ends; Ctrl-C leaves the job alone."""
     from cluster.job_place import find_job
