@@ -28,13 +28,21 @@ class StreamBlock(NamedTuple):
 
     number: int
     table: pa.Table | None
-    """None: the lane ended before this number."""
+    """None: there is none to read."""
+    is_gap: bool = False
+    """It was there, and is gone; else a lane without a block has ended."""
 
 
 class BlockReader:
-    """Blocks from `cursor` on, for reader `name`; `next` gives them, `read_below` frees them in the lanes' logs."""
+    """Blocks from `cursor` on, for reader `name`; `next` gives them, `read_below` frees them in the lanes' logs.
 
-    def __init__(self, name: str, token: int, num_lanes: int, num_blocks: int, cursor: int) -> None:
+    A reader that yields is told of blocks that are gone as gaps.
+    """
+
+    def __init__(
+        self, name: str, token: int, num_lanes: int, num_blocks: int, cursor: int, yields: bool = False
+    ) -> None:
+        self._yields = yields
         self._name, self._token, self._num_lanes, self._num_blocks = name, token, num_lanes, num_blocks
         self._lanes = LaneClient(num_lanes)
         self._cursor = cursor
@@ -97,6 +105,8 @@ class BlockReader:
                 return None
             if answer is LaneEnd.FINISHED:
                 return StreamBlock(wanted, None)
+            if answer is LaneEnd.GONE and self._yields:
+                return StreamBlock(wanted, None, is_gap=True)
             if answer is LaneEnd.GONE:
                 raise LogGone(f"block {wanted} is gone from lane-{lane}'s log")
             assert isinstance(answer, FetchedBlock)

@@ -65,6 +65,7 @@ class LaneActor:
             put=ray.put,
             publish=self._publish,
             save_part=self._save_part,
+            yielding=frozenset(one.name for one in seat.job.trainers if one.lag_policy == "detach"),
             spool=Spool(seat.spool_folder) if sizes.spool_bytes else None,
             get=ray.get,
         )

@@ -83,7 +83,12 @@ class TrainerActor:
         keeper = LeaseKeeper(self._registry, self._seat.role, self._seat.token)
         keeper.start(lambda: self._trainer.steps)
         reader = BlockReader(
-            self._config.name, self._seat.token, self._plan.lanes, self._plan.num_blocks, self._trainer.cursor
+            self._config.name,
+            self._seat.token,
+            self._plan.lanes,
+            self._plan.num_blocks,
+            self._trainer.cursor,
+            yields=self._config.lag_policy == "detach",
         )
         try:
             stopped = self._read_stream(reader)
@@ -110,7 +115,7 @@ class TrainerActor:
             block = reader.next(timeout_s=0.2)
             if block is None:
                 continue
-            lanes_ended = 0 if block.table is not None else lanes_ended + 1
+            lanes_ended = 0 if block.table is not None or block.is_gap else lanes_ended + 1
             self._read(block)
             reader.read_below(self._trainer.cursor)
         return False
@@ -136,7 +141,10 @@ class TrainerActor:
         log.info("trainer=%s saved_at=%d", self._config.name, block)
 
     def _read(self, block: StreamBlock) -> None:
-        if block.table is None:
+        if block.is_gap:
+            log.warning("trainer=%s block=%d is gone from the log and passed over", self._config.name, block.number)
+            self._trainer.pass_over(block.number, self._plan.block_rows)
+        elif block.table is None:
             self._trainer.pass_over(block.number)
         else:
             rows = self._format.rows(block.table)
@@ -171,6 +179,7 @@ class TrainerActor:
             "dead_fraction": report.dead_fraction,
             "lr": report.lr,
             "rows_per_s": rows_per_s,
+            "gap_tokens": self._trainer.gap_rows,
             **{name if name == "loss" else f"loss_{name}": value for name, value in report.losses.items()},
         }
         known = {name: value for name, value in fields.items() if value is not None}
@@ -181,6 +190,7 @@ class TrainerActor:
         return TrainerCounters(
             cursor=self._trainer.cursor,
             rows=self._trainer.rows_read,
+            gap_rows=self._trainer.gap_rows,
             state=state,
             address_digest=self._trainer.digest.addresses,
             bits_digest=self._trainer.digest.bits,
@@ -218,6 +228,8 @@ class TrainerActor:
                 "trainer": self._config.name,
                 "seed": trainer.seed,
                 "tokens": trainer.rows_read,
+                "gap_tokens": trainer.gap_rows,
+                "gaps": trainer.gaps,
                 "steps": trainer.steps,
                 "scales": trainer.scales,
                 "normalize": trainer.config.normalize,

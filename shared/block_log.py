@@ -2,7 +2,8 @@
 
 A block leaves when every trainer has read it and either a complete checkpoint lies behind it or its room is needed.
 Where there is a spool, blocks go to disk before any leaves for want of room, the oldest first.
-A block that a trainer has not read never leaves: when memory and disk are full of those, the lane waits.
+A block that a trainer has not read never leaves, unless all who have not read it yield: when memory and disk are full
+of those, the lane waits. What a lane gives last is never in anybody's way, so only full blocks leave unread.
 """
 
 from collections import OrderedDict
@@ -35,6 +36,7 @@ class BlockLog:
     Args:
         max_spool_bytes: how many bytes of blocks may lie on disk.
         discard: told the number of each block that leaves the spool.
+        yielding: readers that hold up nobody; of readers that all yield, the foremost does not.
     """
 
     def __init__(
@@ -43,10 +45,12 @@ class BlockLog:
         cursors: dict[str, int],
         max_spool_bytes: int = 0,
         discard: Callable[[int], None] = lambda number: None,
+        yielding: frozenset[str] = frozenset(),
     ) -> None:
         self._max_bytes, self._max_spool_bytes, self._discard = max_bytes, max_spool_bytes, discard
         self._blocks: OrderedDict[int, LoggedBlock] = OrderedDict()
         self._cursors = dict(cursors)
+        self._firm = self._cursors.keys() - yielding
         self._needed_from = 0
         self.num_bytes = 0
         """In memory."""
@@ -74,6 +78,10 @@ class BlockLog:
         """The block that `reader` reads next."""
         return self._cursors[reader]
 
+    @property
+    def _firm_cursor(self) -> int:
+        return min((self._cursors[reader] for reader in self._firm), default=self.furthest)
+
     def lag(self, reader: str) -> int:
         """Blocks here that `reader` has not read."""
         return sum(number >= self._cursors[reader] for number in self._blocks)
@@ -94,7 +102,7 @@ class BlockLog:
         A memory without a block takes any.
         """
         if not self._max_spool_bytes:
-            self._drop_while(lambda number: self.num_bytes + num_bytes > self._max_bytes)
+            self._drop_while(lambda number: self.num_bytes + num_bytes > self._max_bytes, is_forced=True)
         return not self.num_bytes or self.num_bytes + num_bytes <= self._max_bytes
 
     def to_spool(self) -> LoggedBlock | None:
@@ -103,7 +111,7 @@ class BlockLog:
             oldest = next((block for block in self._blocks.values() if not block.is_spooled), None)
             if oldest is None or self.spool_bytes + oldest.num_bytes <= self._max_spool_bytes:
                 return oldest
-            if not self._drop_first():
+            if not self._drop_first(is_forced=True):
                 return None
         return None
 
@@ -125,13 +133,14 @@ class BlockLog:
         self._blocks[block.number] = block
         self.num_bytes += block.num_bytes
 
-    def _drop_while(self, wanted: Any) -> None:
-        while self.first is not None and wanted(self.first) and self._drop_first():
+    def _drop_while(self, wanted: Any, is_forced: bool = False) -> None:
+        while self.first is not None and wanted(self.first) and self._drop_first(is_forced):
             pass
 
-    def _drop_first(self) -> bool:
-        """Lets the lowest block go, if all have read it."""
-        if self.first is None or self.first >= min(self._cursors.values(), default=0):
+    def _drop_first(self, is_forced: bool) -> bool:
+        """Lets the lowest block go, if all have read it; forced, if all have who do not yield."""
+        needed_from = self._firm_cursor if is_forced else min(self._cursors.values(), default=0)
+        if self.first is None or self.first >= needed_from:
             return False
         block = self._blocks.pop(self.first)
         if block.is_spooled:

@@ -78,6 +78,7 @@ class Lane:
         cursors: reader -> the block that it reads next.
         put: stores a block's table and gives a handle; what it is given may be overwritten once it returns.
         publish: makes counts known, before the block that they tell of can be fetched.
+        yielding: readers that hold up nobody.
         spool: where blocks go that the log has no room for in memory.
         get: the table that `put` gave a handle for.
         save_part: told of each barrier's block number, while the lane's state is that of the barrier; may call `save`.
@@ -95,6 +96,7 @@ class Lane:
         put: Callable[[pa.Table], Any],
         publish: Callable[[LaneCounters], None] = lambda counts: None,
         save_part: Callable[[int], None] = lambda block: None,
+        yielding: frozenset[str] = frozenset(),
         spool: Spool | None = None,
         get: Callable[[Any], pa.Table] = lambda handle: handle,
     ) -> None:
@@ -105,9 +107,9 @@ class Lane:
         self._reservoir = Reservoir(row_format, sizes.num_slots, (seed, index))
         self._reorder = Reorder()
         if spool is None:
-            self._log = BlockLog(sizes.log_bytes, cursors)
+            self._log = BlockLog(sizes.log_bytes, cursors, yielding=yielding)
         else:
-            self._log = BlockLog(sizes.log_bytes, cursors, sizes.spool_bytes, spool.drop)
+            self._log = BlockLog(sizes.log_bytes, cursors, sizes.spool_bytes, spool.drop, yielding)
         self._unspooled: OrderedDict[int, Any] = OrderedDict()
         self._tokens: dict[str, int] = {}
         self._lock = threading.Condition()

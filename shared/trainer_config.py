@@ -59,6 +59,9 @@ class TrainerConfig(Section):
     """Largest gradient norm over all parameters; null: no clipping."""
     dead_after_tokens: Positive = 10_000_000
     """A latent that has not fired for this many tokens counts as dead."""
+    lag_policy: Literal["block", "detach"] = "block"
+    """When the log is full of blocks that this trainer has not read. block: all wait for it; detach: it passes over
+    the blocks that must go, and the gap is written down."""
     seed: Seed | None = None
     """Of the initial weights; default: the job's seed."""
     gpus: Gpus = 0

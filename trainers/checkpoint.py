@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from trainers.trainer import Trainer
 
 FORMAT_VERSION = 2
-COUNTS = ("cursor", "rows_read", "rows_trained", "steps", "scales")
-FREE_TO_CHANGE = {"name", "hookpoint", "cpus", "gpus"}
+COUNTS = ("cursor", "rows_read", "rows_trained", "steps", "scales", "gap_rows", "gaps")
+FREE_TO_CHANGE = {"name", "hookpoint", "cpus", "gpus", "lag_policy"}
 """Keys of a trainer's configuration that leave its weights as they are."""
 
 

@@ -75,6 +75,9 @@ class Trainer:
         self.scales: dict[str, float] = {}
         """Hookpoint -> what its activations are multiplied by; empty until fixed."""
         self.cursor = self.rows_read = self.rows_trained = self.steps = 0
+        self.gaps: list[list[int]] = []
+        """[first, end) of the blocks that were passed over though they held rows."""
+        self.gap_rows = 0
         self.digest = StreamDigest()
         row_widths = tuple(self.widths.values())
         self.objective = make_objective(config, row_widths, self.seed).to(self.device)
@@ -95,8 +98,8 @@ class Trainer:
 
     @property
     def fraction(self) -> float:
-        """Of the token budget that was trained on."""
-        return min(1.0, self.rows_trained / self.total_rows)
+        """Of the token budget that was trained on, or passed over."""
+        return min(1.0, (self.rows_trained + self.gap_rows) / self.total_rows)
 
     @property
     def lr(self) -> float:
@@ -119,7 +122,7 @@ class Trainer:
         """
         assert block == self.cursor, f"block {block} came, {self.cursor} is next"
         columns, scales = [rows.activations[hookpoint] for hookpoint in self.widths], self._fixed_scales()
-        if block == 0:
+        if self.rows_read == 0:
             first = [to_float32(values).mul_(scale) for values, scale in zip(columns, scales, strict=True)]
             self.objective.start(normalised(torch.cat(first, dim=1).to(self.device), self.config.normalize)[0])
         sums = Sums.none(self.sae.d_out)
@@ -131,10 +134,15 @@ class Trainer:
         self.rows_read += rows.num_rows
         return self._report(sums)
 
-    def pass_over(self, block: int) -> None:
-        """Moves past block `block`, which its lane ended before: the corpus had no rows for it."""
+    def pass_over(self, block: int, gap_rows: int = 0) -> None:
+        """Moves past block `block`: its lane ended before it, or it held `gap_rows` rows that are gone."""
         assert block == self.cursor, f"block {block} came, {self.cursor} is next"
         self.cursor += 1
+        self.gap_rows += gap_rows
+        if gap_rows and self.gaps and self.gaps[-1][1] == block:
+            self.gaps[-1][1] = block + 1
+        elif gap_rows:
+            self.gaps.append([block, block + 1])
 
     def finish(self) -> Report | None:
         """Trains on the last batch, shorter than the others; None where no row waits."""

@@ -103,3 +103,27 @@ def test_neither_memory_nor_disk_holds_more_than_it_may(
         assert all(held)
         assert {number for number in range(next_block) if (one := log.get(number)) and one.is_spooled} == on_disk
         assert log.num_bytes <= max(10, max_bytes) and log.spool_bytes == 10 * len(on_disk) <= max_spool_bytes
+
+
+def test_a_reader_that_yields_holds_up_nobody_and_nothing_goes_before_room_is_needed() -> None:
+    log = BlockLog(30, {"a": 0, "slow": 0}, yielding=frozenset({"slow"}))
+    for number in range(3):
+        assert log.has_room(10)
+        log.append(block(number))
+    log.move("a", 2)
+    log.forget_below(3)
+    assert log.get(0) is not None, "room is not needed yet"
+    assert log.has_room(10) and log.get(0) is None and log.get(1) is not None
+    log.append(block(3))
+    assert log.has_room(10)
+    log.append(block(4))
+    assert not log.has_room(10), "a has not read block 2"
+
+
+def test_of_readers_that_all_yield_the_foremost_does_not() -> None:
+    log = BlockLog(20, {"a": 0, "b": 0}, yielding=frozenset({"a", "b"}))
+    log.append(block(0))
+    log.append(block(1))
+    assert not log.has_room(10)
+    log.move("b", 1)
+    assert log.has_room(10) and log.first == 1

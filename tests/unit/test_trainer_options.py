@@ -123,3 +123,17 @@ class Outside(AutogradObjective):
         recon = self.sae.decode(code.acts)
         mse, l1 = (x - recon).square().sum(1).mean(), code.acts.sum(1).mean()
         return Loss(mse + self.penalty * l1, recon, {"mse": mse, "l1": l1})
+
+
+def test_what_is_passed_over_is_written_down_and_counts_for_the_schedules(tmp_path: Path) -> None:
+    trainer = new_trainer(TOPK)
+    trainer.pass_over(0, 1000)
+    trainer.read(1, some_block(1))
+    trainer.pass_over(2, 1000)
+    trainer.pass_over(3, 1000)
+    trainer.save(tmp_path / "state")
+    again = Trainer.load(tmp_path / "state", TOPK)
+    assert again.gaps == [[0, 1], [2, 4]] and again.gap_rows == 3000 and again.cursor == 4
+    assert again.rows_read == 1000 and again.fraction == pytest.approx(0.4, abs=0.01)
+    again.pass_over(4)
+    assert again.gap_rows == 3000, "a lane that has ended had no rows for it"
