@@ -85,7 +85,7 @@ def _facts(run: RunFacts) -> dict[str, str]:
 
 
 def _sae_section(run: RunFacts) -> Html:
-    several = len({one.hookpoint for one in run.saes}) > 1
+    several = len({one.hookpoint for one in run.saes if one.hookpoint}) > 1
     places = ["hookpoint"] if several else []
     head = ["SAE", "architecture", *places, "latents", "k", "tokens", "FVU", "L0", "dead", "tokens/s", "folder"]
     words = (0, 1, 2, 10) if several else (0, 1, 9)
