@@ -17,6 +17,7 @@ from cluster import checkpoints
 from cluster.checkpoints import Checkpoint
 from cluster.crew import Crew, Member
 from cluster.death import Death, death_of
+from cluster.evaluator_actor import EVALUATOR
 from cluster.job_gauges import JobGauges
 from cluster.preparation import Prepared
 from cluster.restart_policy import FORGIVEN_S, Cause, Step, decide
@@ -37,6 +38,9 @@ HASTE_S = 0.1
 """The same while the job stops: `ray job stop` may leave it 3 s to save all."""
 HUNG_MS = 30_000
 """An actor that was heard and then is silent for longer is taken for hung."""
+
+MAX_EVALUATOR_DEATHS = 2
+"""One more, and no checkpoint is measured any more."""
 
 
 class Outcome(Enum):
@@ -65,6 +69,7 @@ class Controller:
         self._checkpoint: Checkpoint | None = None
         self._unfinished: set[str] = set()
         self._skipped: set[int] = set()
+        self._evaluator_deaths = 0
         self._stop_block: int | None = None
         self._is_ending = False
         """A stop was asked for when nothing was left to save."""
@@ -111,6 +116,8 @@ class Controller:
         for index in range(self._job.producers.count):
             self._registry.release_producer(f"producer-{index}", "its holder was ended", is_blamed=False)
             self._crew.start_producer(index)
+        if self._job.evaluation.every_blocks is not None and self._evaluator_deaths <= MAX_EVALUATOR_DEATHS:
+            self._crew.start_evaluator()
         self._unfinished = {f"trainer-{name}" for name in self._names}
 
     def _point(self, checkpoint: Checkpoint | None) -> StreamPoint:
@@ -136,6 +143,9 @@ class Controller:
 
     def _bury(self, role: str, death: Death) -> None:
         """Does what the restart policy says about a death."""
+        if role == EVALUATOR:
+            self._bury_evaluator(death)
+            return
         now, before = time.monotonic(), self._died_s.get(role, -FORGIVEN_S)
         self._deaths[role] = 1 if now - before > FORGIVEN_S else self._deaths[role] + 1
         self._died_s[role] = now
@@ -147,6 +157,15 @@ class Controller:
         done = self._rewind() if decision.step is Step.REWIND else self._replace(role, death.reason)
         seconds = time.monotonic() - begun
         self._watcher.event(f"{role.partition('-')[0]}-died", f"{role} {death.reason}; {done} {seconds:.1f} s later")
+
+    def _bury_evaluator(self, death: Death) -> None:
+        """Nobody waits for it: it is given another life or two, at once, or left alone."""
+        self._evaluator_deaths += MAX_EVALUATOR_DEATHS + 1 if death.cause is Cause.USER_ERROR else 1
+        lives_on = self._evaluator_deaths <= MAX_EVALUATOR_DEATHS
+        done = "begun again" if lives_on else "the job goes on without it"
+        self._watcher.event("evaluator-died", f"{EVALUATOR} {death.reason}; {done}")
+        if lives_on:
+            self._crew.start_evaluator()
 
     def _rewind(self) -> str:
         self._start(self._checkpoint)

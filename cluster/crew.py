@@ -11,6 +11,7 @@ from ray.actor import ActorHandle
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from cluster.checkpoints import Checkpoint
+from cluster.evaluator_actor import EVALUATOR, EvaluatorActor
 from cluster.lane_actor import LaneActor, LaneStart
 from cluster.placement import Reservation
 from cluster.preparation import Prepared
@@ -121,6 +122,14 @@ class Crew:
         """A new actor for a producer."""
         role = f"producer-{index}"
         self._enlist(role, self._launch(ProducerActor, role, {}, self._seat(role), self._prepared.fingerprint))
+
+    def start_evaluator(self) -> None:
+        """A new actor that measures checkpoints on held-out text."""
+        prepared = self._prepared
+        actor = self._launch(
+            EvaluatorActor, EVALUATOR, {}, self._seat(EVALUATOR), prepared.fingerprint, prepared.row_format.dtype
+        )
+        self._enlist(EVALUATOR, actor)
 
     def ended(self, timeout_s: float) -> list[Member]:
         """Members whose `run` has ended or failed; waits up to `timeout_s` for the first."""

@@ -7,7 +7,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from cluster.status_table import WIDE, cell, plain_table
+from cluster.status_table import WIDE, cell, plain_table, splice_numbers
 from cluster.wording import decimals, percent, plural
 
 Facts = Mapping[str, Any]
@@ -37,15 +37,9 @@ def _table(found: Sequence[Facts], wide: bool) -> Table:
     table = plain_table(*columns, *(("cosine", "shrinkage", "dense") if wide else ()), left=("SAE",))
     for one in found:
         numbers = [decimals(one["fvu"], 4), decimals(one["l0"], 1), percent(one["dead_fraction"])]
-        numbers += splice_numbers(one["splice"]) if spliced else ()
+        numbers += splice_numbers(one["splice"] or {}) if spliced else ()
         if wide:
             numbers += [decimals(one["cosine"], 4), decimals(one["shrinkage"], 3)]
             numbers.append(percent(one["dense_fraction_10_percent"]))
         table.add_row(cell(one["name"], "bold"), *numbers)
     return table
-
-
-def splice_numbers(splice: Facts | None) -> tuple[str, str, str]:
-    """ΔCE, recovered and KL, as every table has them."""
-    increase, recovered, kl = ((splice or {}).get(name) for name in ("ce_increase", "ce_recovered", "kl_spliced"))
-    return decimals(increase, 4), decimals(recovered, 4), decimals(kl, 4)

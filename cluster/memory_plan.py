@@ -22,6 +22,9 @@ AHEAD_FACTOR = 4
 BLOCKS_HELD = 4
 """By each trainer: read now, two ahead, and one in the making."""
 
+LOGITS_HELD = 3
+"""The clean ones of a batch, those with something in place, and what becomes of them in float32."""
+
 
 @dataclass(frozen=True)
 class Machine:
@@ -41,10 +44,12 @@ class MemoryPlan:
     producers_bytes: int
     trainers_bytes: int
     store_bytes: int
+    evaluator_bytes: int = 0
 
     @property
     def total_bytes(self) -> int:
-        return self.lanes_bytes + self.producers_bytes + self.trainers_bytes + self.store_bytes
+        actors = self.lanes_bytes + self.producers_bytes + self.trainers_bytes + self.evaluator_bytes
+        return actors + self.store_bytes
 
     @property
     def summary(self) -> str:
@@ -53,12 +58,13 @@ class MemoryPlan:
             ("lanes", self.lanes_bytes),
             ("producers", self.producers_bytes),
             ("trainers", self.trainers_bytes),
+            *((("evaluator", self.evaluator_bytes),) if self.evaluator_bytes else ()),
             ("object store", self.store_bytes),
         )
         return f"{format_bytes(self.total_bytes)}: " + ", ".join(f"{name} {format_bytes(size)}" for name, size in parts)
 
 
-def plan_memory(job: Job, widths: dict[str, int], row_bytes: int, weight_bytes: int) -> MemoryPlan:
+def plan_memory(job: Job, widths: dict[str, int], row_bytes: int, weight_bytes: int, vocab_size: int = 0) -> MemoryPlan:
     """The memory of a job whose hookpoints are `widths` wide and whose model's weights take `weight_bytes`."""
     stream, producers = job.stream, job.producers
     chunk_rows = producers.contexts_per_forward * job.corpus.context_tokens
@@ -83,6 +89,7 @@ def plan_memory(job: Job, widths: dict[str, int], row_bytes: int, weight_bytes: 
         producers.count * (2 * weight_bytes + activations + unit_rows * row_bytes + PROCESS_BYTES),
         sum(trainer_bytes(trainer, *_widths(trainer, job, widths)) for trainer in job.trainers),
         max(SMALLEST_STORE_BYTES, int(STORE_SLACK * (logs + held))),
+        evaluator_bytes(job, widths, weight_bytes, vocab_size),
     )
 
 
@@ -91,6 +98,22 @@ def _widths(trainer: TrainerConfig, job: Job, widths: dict[str, int]) -> tuple[i
     sides = trainer.inputs(job.model.hookpoints), trainer.targets(job.model.hookpoints)
     d_in, d_out = (sum(widths[hookpoint] for hookpoint in side) for side in sides)
     return d_in, d_out
+
+
+def evaluator_bytes(job: Job, widths: dict[str, int], weight_bytes: int, vocab_size: int) -> int:
+    """The model, all SAEs, one trainer's whole state while its SAE is read, and logits; 0 where none is asked for.
+
+    Of an evaluator on a GPU, what passes through the machine's memory.
+    """
+    evaluation = job.evaluation
+    if evaluation.every_blocks is None:
+        return 0
+    sizes = [(trainer, *_widths(trainer, job, widths)) for trainer in job.trainers]
+    read = max(trainer_bytes(*one) for one in sizes) + 2 * weight_bytes
+    if evaluation.gpus:
+        return read
+    logits = 4 * LOGITS_HELD * evaluation.contexts_per_forward * job.corpus.context_tokens * vocab_size
+    return read + logits + sum(4 * trainer.num_latents * (d_in + d_out) for trainer, d_in, d_out in sizes)
 
 
 def trainer_bytes(trainer: TrainerConfig, d_in: int, d_out: int | None = None) -> int:
@@ -130,5 +153,6 @@ def _largest_key(plan: MemoryPlan) -> str:
         "producers.count": plan.producers_bytes,
         "trainers' num_latents or their number": plan.trainers_bytes,
         "stream.log_bytes": plan.store_bytes,
+        "evaluation.contexts_per_forward, or leave out evaluation.every_blocks": plan.evaluator_bytes,
     }
     return max(sizes, key=lambda key: sizes[key])

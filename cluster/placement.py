@@ -22,6 +22,8 @@ def wanted(job: Job) -> dict[str, Reservation]:
         roles[f"producer-{index}"] = Reservation(job.producers.cpus, job.producers.gpus)
     for trainer in job.trainers:
         roles[f"trainer-{trainer.name}"] = Reservation(trainer.cpus, trainer.gpus)
+    if job.evaluation.every_blocks is not None:
+        roles["evaluator"] = Reservation(job.evaluation.cpus, job.evaluation.gpus)
     return roles
 
 
@@ -35,7 +37,7 @@ def fit(roles: Mapping[str, Reservation], cpus: float, gpus: float) -> dict[str,
     if gpus_asked > gpus:
         raise UserError(
             f"the job asks for {gpus_asked:g} GPU{'s' if gpus_asked > 1 else ''} and there are {gpus:g}: "
-            "lower producers.gpus or the trainers' gpus (parts of one, such as 0.5, may be shared)"
+            "lower producers.gpus, evaluation.gpus or the trainers' gpus (parts of one, such as 0.5, may be shared)"
         )
     share = min(1.0, cpus / cpus_asked) if cpus_asked else 1.0
     return {role: Reservation(_rounded_down(one.cpus * share), one.gpus) for role, one in roles.items()}

@@ -54,7 +54,7 @@ def prepare(job: Job) -> Prepared:
     if nothing_held_out and job.evaluation.every_blocks:
         raise UserError(f"evaluation.every_blocks: {nothing_held_out}")
     row_format = RowFormat(job.name, job.model.name, facts.revision, facts.widths, facts.dtype)
-    plan = plan_memory(job, facts.widths, row_format.row_bytes, facts.weight_bytes)
+    plan = plan_memory(job, facts.widths, row_format.row_bytes, facts.weight_bytes, facts.vocab_size)
     return Prepared(row_format, corpus.num_units, corpus.fingerprint, plan, corpus.held_out_contexts, nothing_held_out)
 
 

@@ -1,5 +1,6 @@
 """How a job stands, from one snapshot: facts for machines here, tables for people in `status_table`."""
 
+from dataclasses import asdict
 from typing import Any
 
 from rich.console import Console
@@ -8,7 +9,7 @@ from cluster.limiting_stage import ENDED, STREAMING, limiting_stage
 from cluster.status_table import jobs_table, status_view
 from shared.config import Job
 from shared.ledger import Ledger, blocks_below, ledger
-from shared.registry_facts import TrainerCounters
+from shared.registry_facts import EvaluationRecord, TrainerCounters
 from shared.registry_snapshot import LaneFacts, Snapshot
 
 __all__ = ["jobs_table", "limiting_stage", "print_status", "status_facts"]
@@ -21,7 +22,10 @@ def status_facts(snapshot: Snapshot, job: Job) -> dict[str, Any]:
     trainer's `lag_blocks` is `blocks` less its own.
     """
     balance, limit = ledger(snapshot), limiting_stage(snapshot, job)
-    trainers = [_trainer(name, snapshot.trainers[name], balance, job) for name in _in_order(snapshot, job)]
+    trainers = [
+        _trainer(name, snapshot.trainers[name], balance, job, snapshot.evaluations.get(name))
+        for name in _in_order(snapshot, job)
+    ]
     return {
         "job": snapshot.job.name,
         "state": str(snapshot.job.state),
@@ -86,7 +90,9 @@ def _in_order(snapshot: Snapshot, job: Job) -> list[str]:
     return sorted(snapshot.trainers, key=lambda name: (order.get(name, len(order)), name))
 
 
-def _trainer(name: str, one: TrainerCounters, balance: Ledger, job: Job) -> dict[str, Any]:
+def _trainer(
+    name: str, one: TrainerCounters, balance: Ledger, job: Job, evaluation: EvaluationRecord | None
+) -> dict[str, Any]:
     config = next((trainer for trainer in job.trainers if trainer.name == name), None)
     entry = next(entry for entry in balance.trainers if entry.name == name)
     return {
@@ -107,6 +113,7 @@ def _trainer(name: str, one: TrainerCounters, balance: Ledger, job: Job) -> dict
         "dead_fraction": one.dead_fraction,
         "digest": one.address_digest,
         "bits_digest": one.bits_digest,
+        "evaluation": asdict(evaluation) if evaluation else None,
     }
 
 

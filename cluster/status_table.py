@@ -82,6 +82,8 @@ def status_view(facts: Facts, width: int) -> RenderableType:
     """`headrace status`, for a terminal of so many letters a line."""
     gap = Text()
     parts: list[RenderableType] = [headline(facts), _grid(facts), gap, _trainers(facts, width >= WIDE), gap]
+    if any(one["evaluation"] for one in facts["trainers"]):
+        parts += [_evaluations(facts), gap]
     parts += [_lanes(facts), gap, _producers(facts), gap, ledger_text(facts)]
     parts += [Text(f"unit {one['unit']} was set aside: {one['error']}", "yellow") for one in facts["units_set_aside"]]
     return Group(*parts)
@@ -142,6 +144,22 @@ def _trainers(facts: Facts, wide: bool) -> Table:
 def spooled(num_bytes: int) -> str:
     """What is added to the log's size when blocks lie on disk."""
     return f" + {format_bytes(num_bytes)} on disk" if num_bytes else ""
+
+
+def _evaluations(facts: Facts) -> Table:
+    """What was measured on held-out text while the job ran."""
+    table = plain_table("held out", "as of", "FVU", "L0", "dead", "ΔCE", "recovered", "KL", left=("held out",))
+    for one in facts["trainers"]:
+        if found := one["evaluation"]:
+            numbers = (decimals(found["fvu"], 4), decimals(found["l0"], 1), percent(found["dead_fraction"]))
+            table.add_row(cell(one["name"]), f"{count(found['tokens'])} tokens", *numbers, *splice_numbers(found))
+    return table
+
+
+def splice_numbers(splice: Facts) -> tuple[str, str, str]:
+    """ΔCE, recovered and KL, as every table has them."""
+    increase, recovered, kl = (splice.get(name) for name in ("ce_increase", "ce_recovered", "kl_spliced"))
+    return decimals(increase, 4), decimals(recovered, 4), decimals(kl, 4)
 
 
 def _lanes(facts: Facts) -> Table:

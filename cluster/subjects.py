@@ -36,8 +36,14 @@ def find_saved(run_folder: Path, job: Job, names: Sequence[str]) -> Saved:
     block = checkpoints.newest_block(run_folder)
     if block is None:
         raise UserError(f"{run_folder} has no SAE yet, and no complete checkpoint")
+    saved = in_checkpoint(run_folder, job, block)
+    return Saved(_chosen(saved.folders, names, run_folder), block)
+
+
+def in_checkpoint(run_folder: Path, job: Job, block: int) -> Saved:
+    """All SAEs as of one checkpoint."""
     parts = {one.name: run_folder / "checkpoints" / str(block) / f"trainer-{one.name}" for one in job.trainers}
-    return Saved(_chosen(parts, names, run_folder), block)
+    return Saved(parts, block)
 
 
 def load_subjects(saved: Saved, job: Job, device: str) -> list[Subject]:

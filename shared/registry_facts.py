@@ -78,6 +78,26 @@ class TrainerCounters(Record):
 
 
 @dataclass(frozen=True)
+class EvaluationRecord(Record):
+    """How a trainer's SAE did on held-out text, as of a checkpoint."""
+
+    block: int = 0
+    """The checkpoint."""
+    tokens: int = 0
+    """Rows of the stream before it."""
+    contexts: int = 0
+    """Held-out contexts that this is over."""
+    fvu: float | None = None
+    l0: float | None = None
+    dead_fraction: float | None = None
+    """Of latents, over the held-out rows."""
+    ce_increase: float | None = None
+    """Cross-entropy with the reconstruction in place, less that of the model as it is; nats per token."""
+    ce_recovered: float | None = None
+    kl_spliced: float | None = None
+
+
+@dataclass(frozen=True)
 class StreamPoint:
     """Where a stream starts: the sizes that fix it, and every lane and trainer at one barrier."""
 

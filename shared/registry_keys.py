@@ -15,6 +15,7 @@
 | rows       | hash   | unit -> rows announced |
 | errors     | hash   | unit -> why it came back last |
 | dead       | hash   | unit -> why it was set aside |
+| evaluations| hash   | trainer -> its newest EvaluationRecord as JSON |
 | requests   | hash   | producer -> its newest lease request and the answer: asked again, it gets the same |
 | scales     | hash   | hookpoint -> float |
 | parts      | zset   | `block:part` saved of checkpoints that are not complete, by block |
@@ -34,6 +35,7 @@ NAMES = (
     "lanes",
     "marks",
     "trainers",
+    "evaluations",
     "leases",
     "ready",
     "grants",

@@ -9,7 +9,15 @@ from typing import Any
 
 from shared.errors import RegistryError, UserError
 from shared.registry_connection import registry_errors
-from shared.registry_facts import Event, Heartbeat, LaneCounters, Measurement, TrainerCounters, dump_json
+from shared.registry_facts import (
+    EvaluationRecord,
+    Event,
+    Heartbeat,
+    LaneCounters,
+    Measurement,
+    TrainerCounters,
+    dump_json,
+)
 from shared.registry_scripts import ScriptCaller
 from shared.registry_snapshot import parse_heartbeats
 
@@ -53,6 +61,10 @@ class ProgressCalls(ScriptCaller):
     def publish_trainer(self, name: str, token: int, counters: TrainerCounters) -> None:
         """The trainer's counters, in one write; its role is `trainer-NAME`."""
         self._call("publish_trainer", name, token, counters.to_json())
+
+    def publish_evaluation(self, token: int, trainer: str, record: EvaluationRecord) -> None:
+        """How `trainer` did on held-out text; its role is `evaluator`."""
+        self._call("publish_evaluation", token, trainer, record.to_json())
 
     def remove_trainer(self, token: int, name: str) -> None:
         """The trainer leaves the stream; `token` is the driver's."""

@@ -1,10 +1,10 @@
 """Everything that the registry knows of a job at one moment, read by one script."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from shared.job_state import JobState
-from shared.registry_facts import DeadUnit, Heartbeat, LaneCounters, TrainerCounters
+from shared.registry_facts import DeadUnit, EvaluationRecord, Heartbeat, LaneCounters, TrainerCounters
 
 
 @dataclass(frozen=True)
@@ -66,6 +66,8 @@ class Snapshot:
     checkpoints: tuple[int, ...]
     scales: dict[str, float]
     heartbeats: dict[str, Heartbeat]
+    evaluations: dict[str, EvaluationRecord] = field(default_factory=dict)
+    """Of trainers that were measured on held-out text while they trained."""
 
 
 def pairs(flat: list[str]) -> dict[str, str]:
@@ -75,7 +77,7 @@ def pairs(flat: list[str]) -> dict[str, str]:
 
 def parse_snapshot(name: str, reply: list[Any]) -> Snapshot:
     """What snapshot.lua answers, as a Snapshot."""
-    now, job, lanes, marks, trainers, leases, ready, grants, rows, dead, checkpoints, scales, beats = reply
+    now, job, lanes, marks, trainers, leases, ready, grants, rows, dead, checkpoints, scales, beats, found = reply
     facts = pairs(job)
     return Snapshot(
         time_ms=now,
@@ -86,6 +88,7 @@ def parse_snapshot(name: str, reply: list[Any]) -> Snapshot:
         checkpoints=tuple(map(int, checkpoints)),
         scales={hookpoint: float(value) for hookpoint, value in pairs(scales).items()},
         heartbeats=parse_heartbeats(now, beats),
+        evaluations={name: EvaluationRecord.from_json(text) for name, text in sorted(pairs(found).items())},
     )
 
 

@@ -49,6 +49,22 @@ def test_store_holds_logs_pushes_and_blocks_that_trainers_read() -> None:
     assert store(num_trainers=2) - store() == pytest.approx(STORE_SLACK * 4 * 8192 * ROW_BYTES, abs=2)
 
 
+def test_an_evaluator_takes_memory_only_where_one_is_asked_for() -> None:
+    def evaluator(num_trainers: int = 1, **evaluation: int) -> int:
+        job_of = job(num_trainers, evaluation=evaluation)
+        return plan_memory(job_of, WIDTHS, ROW_BYTES, WEIGHT_BYTES, vocab_size=50_000).evaluator_bytes
+
+    assert evaluator() == 0
+    asked = evaluator(every_blocks=10)
+    assert asked > 2 * WEIGHT_BYTES + 3 * 4 * 16 * 128 * 50_000
+    assert evaluator(2, every_blocks=10) - asked == 8 * 4096 * 768
+    assert evaluator(every_blocks=10, contexts_per_forward=32) - asked == 3 * 4 * 16 * 128 * 50_000
+    assert evaluator(every_blocks=10, gpus=1) < asked - 3 * 4 * 16 * 128 * 50_000
+    whole = plan_memory(job(evaluation={"every_blocks": 10}), WIDTHS, ROW_BYTES, WEIGHT_BYTES)
+    assert "evaluator" in whole.summary and "evaluator" not in plan().summary
+    assert whole.total_bytes == plan().total_bytes + whole.evaluator_bytes
+
+
 def test_log_holds_two_blocks_at_least() -> None:
     tiny = plan(stream={"log_bytes": 1, "block_rows": 65536})
     assert tiny.store_bytes > STORE_SLACK * 2 * 65536 * ROW_BYTES

@@ -30,6 +30,15 @@ def test_what_others_hold_is_named() -> None:
     assert waiting is not None and "CPUs (2 wanted, 0.5 free) and GPUs (1 wanted, 0 free)" in waiting
 
 
+def test_an_evaluator_has_a_place_where_one_is_asked_for() -> None:
+    text = (
+        "{name: a, model: {name: m, hookpoints: [h]}, corpus: {source: stdlib}, tokens: 10, "
+        "trainers: [{name: t, architecture: topk, num_latents: 8, k: 1}], evaluation: {gpus: 0.5, cpus: 2%s}}"
+    )
+    assert "evaluator" not in wanted(parse_job(text % ""))
+    assert wanted(parse_job(text % ", every_blocks: 10"))["evaluator"] == Reservation(2, 0.5)
+
+
 def test_job_says_what_each_role_gets() -> None:
     job = parse_job(
         "{name: a, model: {name: m, hookpoints: [h]}, corpus: {source: stdlib}, tokens: 10, "

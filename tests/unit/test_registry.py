@@ -10,7 +10,7 @@ import redis
 from shared.errors import RegistryError, StaleToken, UserError
 from shared.job_state import TRANSITIONS, JobState
 from shared.registry import Registry, list_jobs
-from shared.registry_facts import LaneCounters, StreamPoint, TrainerCounters
+from shared.registry_facts import EvaluationRecord, LaneCounters, StreamPoint, TrainerCounters
 from shared.registry_keys import key
 
 
@@ -87,6 +87,18 @@ def test_job_that_the_registry_has_lost_is_resumed(registry: Registry) -> None:
     assert (found.checkpoints, found.job.checkpoint, found.scales) == ((2,), 2, {"h": 0.1})
     assert found.job.held_out_contexts == 7
     assert (found.lanes[0].counters, found.trainers) == (lanes[0], trainers)
+
+
+def test_only_the_newest_evaluator_publishes_and_what_it_found_outlives_it(registry: Registry, driver: int) -> None:
+    registry.begin_stream(driver, StreamPoint.fresh(1, 1, 1, 1, ["a"]))
+    older, newer = registry.claim_role("evaluator"), registry.claim_role("evaluator")
+    record = EvaluationRecord(block=40, tokens=4000, contexts=9, fvu=0.25, ce_increase=0.5)
+    registry.publish_evaluation(newer, "a", record)
+    with pytest.raises(StaleToken):
+        registry.publish_evaluation(older, "a", EvaluationRecord())
+    assert registry.snapshot().evaluations == {"a": record}
+    registry.begin_stream(driver, StreamPoint.fresh(1, 1, 1, 1, ["a"]))
+    assert registry.snapshot().evaluations == {"a": record}
 
 
 def test_repeated_claim_gets_the_same_token(registry: Registry) -> None:

@@ -4,7 +4,7 @@ import io
 import json
 import subprocess
 import sys
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import pytest
 from example_run import (
@@ -23,7 +23,7 @@ from cluster.status import print_status, status_facts
 from cluster.status_table import jobs_table, status_view
 from cluster.wording import count, duration, percent
 from shared.job_state import JobState
-from shared.registry_facts import DeadUnit, JobSummary
+from shared.registry_facts import DeadUnit, EvaluationRecord, JobSummary
 from shared.registry_snapshot import UnitFacts
 
 JOB = example_job()
@@ -50,6 +50,20 @@ def test_facts_hold_what_the_design_promises():
     assert facts["trainers"][-1]["architecture"] == "relu_l1"
     assert facts["held_out_contexts"] == 39_000
     assert "about 39,000 contexts, read by no trainer" in printed(status_view(facts, 120))
+
+
+def test_what_was_measured_on_held_out_text_is_shown_where_there_is_some():
+    assert all(one["evaluation"] is None for one in status_facts(example_snapshot(), JOB)["trainers"])
+    record = EvaluationRecord(7600, 7600 * BLOCK_ROWS, 1024, 0.0912, 32.0, 0.011, 0.0831, 0.9911, 0.0725)
+    facts = status_facts(replace(example_snapshot(), evaluations={"relu-16384": record}), JOB)
+    assert facts["trainers"][-1]["evaluation"] == asdict(record)
+    lines = printed(status_view(facts, 80), 80).splitlines()
+    (row,) = [line for line in lines if line.startswith("relu-16384") and "0.0831" in line]
+    assert row.split()[1:] == ["125M", "tokens", "0.0912", "32.0", "1.1%", "0.0831", "0.9911", "0.0725"]
+    assert any("held out" in line and "ΔCE" in line for line in lines)
+    without = EvaluationRecord(7600, 7600 * BLOCK_ROWS, 1024, 0.0912, 32.0, 0.011)
+    shown = replace(example_snapshot(), evaluations={"relu-16384": without})
+    assert "0.0912  32.0  1.1%    —" in printed(status_view(status_facts(shown, JOB), 120))
 
 
 def test_tokens_are_those_of_the_slowest_trainer():
