@@ -47,6 +47,8 @@ class TrainerConfig(Section):
     """Peak learning rate; default: the architecture's."""
     lr_warmup_fraction: Fraction = 0.0
     """Share of the token budget over which the learning rate rises from 0."""
+    lr_warmup_shape: Literal["linear", "cosine"] = "linear"
+    """cosine: it rises from a tenth of its peak along half a wave."""
     lr_decay_fraction: Fraction = 0.0
     """Share of the token budget at its end over which the learning rate falls linearly to 0."""
     adam_betas: tuple[Beta, Beta] = (0.9, 0.999)
@@ -217,6 +219,35 @@ class GatedConfig(UnitNormConfig):
     """Adam's decay rates of the gradient's mean and mean square."""
 
 
+class JumpReLUConfig(TrainerConfig):
+    """JumpReLU with an L0 penalty (Rajamanoharan et al. 2024, arXiv:2407.14435) and directions of length one.
+
+    Defaults are Gemma Scope's (arXiv:2408.05147, section 3.2), steps as shares of its shortest runs, 4e9 tokens in
+    batches of 4096. lr defaults to 7e-5. Papers sweep λ and name no default.
+    """
+
+    architecture: Literal["jumprelu"]
+    normalize: Normalize = "unit_mean_square"
+    """As for all; λ, threshold_init and bandwidth are for activations with a mean squared norm of 1."""
+    l0_coefficient: AtLeastZero | None = None
+    """λ; default: 1e-3, which makes a latent worth its while where it explains a thousandth of the mean squared norm;
+    with target_l0: 1 (dictionary_learning)."""
+    target_l0: PositiveFloat | None = None
+    """Penalise (L0 / target_l0 - 1)^2 instead of L0 (dictionary_learning)."""
+    l0_warmup_fraction: Fraction = 0.01
+    """Share of the token budget over which λ rises from 0 (10,000 steps)."""
+    threshold_init: PositiveFloat = 0.001
+    """Every latent's threshold at the start; its logarithm is what is learnt."""
+    bandwidth: PositiveFloat = 0.001
+    """Width of the window about a threshold whose pre-activations give its gradient."""
+    lr_warmup_fraction: Fraction = 0.001
+    """Share of the token budget over which the learning rate rises (1,000 steps)."""
+    lr_warmup_shape: Literal["linear", "cosine"] = "cosine"
+    """cosine: it rises from a tenth of its peak along half a wave."""
+    adam_betas: tuple[Beta, Beta] = (0.0, 0.999)
+    """Adam's decay rates of the gradient's mean and mean square."""
+
+
 class EitherConfig(ActiveConfig):
     """What architectures share that are made sparse in one of two ways, each with keys of its own."""
 
@@ -318,6 +349,7 @@ TRAINER_CONFIGS: dict[str, type[TrainerConfig]] = {
     "relu_l1": ReluL1Config,
     "relu_l1_2023": ReluL12023Config,
     "gated": GatedConfig,
+    "jumprelu": JumpReLUConfig,
     "transcoder": TranscoderConfig,
     "skip_transcoder": TranscoderConfig,
     OWN: OwnConfig,

@@ -4,7 +4,7 @@ import numpy as np
 import torch
 
 from shared.row_table import Rows
-from shared.trainer_config import GatedConfig, ReluL1Config, ReluL12023Config, TopKConfig, TrainerConfig
+from shared.trainer_config import GatedConfig, JumpReLUConfig, ReluL1Config, ReluL12023Config, TopKConfig, TrainerConfig
 from trainers import Trainer, activation_scale
 
 D_IN, NUM_FEATURES, BLOCK_ROWS = 32, 48, 1000
@@ -28,8 +28,20 @@ RELU_L1_2023 = ReluL12023Config(
 GATED = GatedConfig(
     name="g", architecture="gated", num_latents=64, batch_rows=170, lr=3e-3, l1_coefficient=0.5, lr_warmup_fraction=0.02
 )
+JUMPRELU = JumpReLUConfig(
+    name="j",
+    architecture="jumprelu",
+    num_latents=64,
+    batch_rows=110,
+    lr=1e-2,
+    target_l0=3,
+    threshold_init=0.1,
+    bandwidth=0.1,
+    l0_warmup_fraction=0.1,
+    lr_warmup_fraction=0.1,
+)
 
-SAMPLES: dict[str, TrainerConfig] = {one.architecture: one for one in (TOPK, RELU_L1, RELU_L1_2023, GATED)}
+SAMPLES: dict[str, TrainerConfig] = {one.architecture: one for one in (TOPK, RELU_L1, RELU_L1_2023, GATED, JUMPRELU)}
 """One small trainer of each architecture, all of whose parts come into play within 5 blocks."""
 
 

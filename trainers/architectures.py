@@ -13,6 +13,7 @@ from shared.errors import UserError
 from shared.refusal import refusal
 from shared.trainer_config import OwnConfig, TrainerConfig
 from trainers.gated import GatedObjective
+from trainers.jumprelu_l0 import JumpReLUObjective
 from trainers.objective import Objective
 from trainers.relu_l1 import ReluL1Objective
 from trainers.relu_l1_2023 import ReluL12023Objective
@@ -26,6 +27,7 @@ ARCHITECTURES: dict[str, Callable[[Any, tuple[int, ...], torch.Generator], Objec
     "gated": GatedObjective,
     "transcoder": transcoder,
     "skip_transcoder": transcoder,
+    "jumprelu": JumpReLUObjective,
 }
 
 

@@ -17,6 +17,7 @@ from shared.errors import UserError
 from shared.files import replace_folder
 from trainers.gated import Gated
 from trainers.hook_names import transformer_lens_name
+from trainers.jumprelu import JumpReLU
 from trainers.relu import Relu
 from trainers.sae import SparseAutoencoder
 from trainers.sae_facts import SaeFacts
@@ -153,8 +154,9 @@ def _kind(sae: SparseAutoencoder) -> dict[str, Any]:
         }
     if isinstance(sae, Gated):
         return {"architecture": "gated", "apply_b_dec_to_input": sae.subtracts_b_dec}
-    assert isinstance(sae, Relu), f"no SAELens format for {type(sae).__name__}"
-    return {"architecture": "standard", "apply_b_dec_to_input": sae.subtracts_b_dec}
+    assert isinstance(sae, Relu | JumpReLU), f"no SAELens format for {type(sae).__name__}"
+    architecture = "jumprelu" if isinstance(sae, JumpReLU) else "standard"
+    return {"architecture": architecture, "apply_b_dec_to_input": sae.subtracts_b_dec}
 
 
 def _hooks(facts: SaeFacts) -> dict[str, Any]:
@@ -203,6 +205,8 @@ def _empty(config: dict[str, Any], folder: Path) -> SparseAutoencoder:
             return Gated(d_in, num_latents, subtracts_b_dec=subtracts_b_dec)
         case "standard":
             return Relu(d_in, num_latents, d_out, subtracts_b_dec)
+        case "jumprelu":
+            return JumpReLU(d_in, num_latents, d_out, subtracts_b_dec)
         case architecture:
             raise UserError(f"{folder / CONFIG} has an SAE of a kind that Headrace does not read: {architecture}")
 

@@ -105,7 +105,8 @@ class Trainer:
     def lr(self) -> float:
         """Of the next step."""
         config, peak = self.config, self.objective.peak_lr * self.objective.lr_factor(self.fraction)
-        return learning_rate(self.fraction, peak, config.lr_warmup_fraction, config.lr_decay_fraction)
+        warmup_fraction, decay_fraction = config.lr_warmup_fraction, config.lr_decay_fraction
+        return learning_rate(self.fraction, peak, warmup_fraction, decay_fraction, config.lr_warmup_shape)
 
     def fix_scales(self, scales: Mapping[str, float]) -> None:
         """Says what each hookpoint's activations are multiplied by; before the first block, and never changed after."""

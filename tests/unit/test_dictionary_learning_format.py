@@ -103,6 +103,10 @@ CASES: dict[str, tuple[str, State, Callable[[State, Tensor], tuple[Tensor, Tenso
     "relu new, as its trainer calls it": ("AutoEncoder", {**LINEAR, "decoder.bias": BIAS}, auto_encoder_new),
     "topk": ("AutoEncoderTopK", {**LINEAR, **BUFFERS, "b_dec": BIAS}, top_k),
     "gated": ("GatedAutoEncoder", GATED, gated),
+    "batch topk": ("BatchTopKSAE", {**LINEAR, **BUFFERS, "b_dec": BIAS}, batch_top_k),
+    "batch topk, never measured": ("BatchTopKSAE", {**LINEAR, **NEVER_MEASURED, "b_dec": BIAS}, batch_top_k),
+    "matryoshka": ("MatryoshkaBatchTopKSAE", {**PARAMETERS, **BUFFERS, **GROUPS}, matryoshka),
+    "jumprelu": ("JumpReluAutoEncoder", {**PARAMETERS, "threshold": THRESHOLDS}, jump_relu),
 }
 
 
