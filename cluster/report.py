@@ -1,21 +1,21 @@
 """One HTML file that tells a run: what was trained, how well, how fast, and whether every row is accounted for.
 
-It needs nothing but itself: plotly.js (4.8 MB) is inside, and its content policy forbids it to load anything.
+It needs nothing but itself (`cluster.page`).
 """
 
 from datetime import UTC, datetime
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
 from cluster.html import Html, element, table
-from cluster.report_plots import colour, plot_html, plotly_script, plots
+from cluster.page import document, figures, plotly
+from cluster.plot import colour
+from cluster.report_plots import plots
 from cluster.run_facts import RunFacts, SaeRow, read_run
 from cluster.wording import NONE, count, decimals, duration, percent, plural, whole
 from shared.files import write_atomically
 
 REPORT = "report.html"
-POLICY = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data: blob:"
 NEWEST_EVENTS = 40
 """Events that are shown at once; the others unfold."""
 
@@ -33,14 +33,8 @@ def write_report(run_folder: Path) -> Path:
 
 def page(run: RunFacts) -> str:
     """The whole document."""
-    head = (
-        Html('<meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">'),
-        Html(f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">'),
-        element("title", f"{run.job.name} — Headrace"),
-        element("style", Html(_asset("report.css"))),
-    )
-    script = element("script", Html(_asset("report.js")))
-    body = (
+    return document(
+        run.job.name,
         _header(run),
         _sae_section(run),
         _plot_section(run),
@@ -48,7 +42,6 @@ def page(run: RunFacts) -> str:
         _event_section(run),
         _footer(run),
     )
-    return "<!doctype html>\n" + element("html", element("head", *head), element("body", *body, script), lang="en")
 
 
 def _header(run: RunFacts) -> Html:
@@ -130,13 +123,8 @@ def _plot_section(run: RunFacts) -> Html:
         )
         for index, one in enumerate(run.saes)
     ]
-    figures = [
-        element("figure", element("h3", one.title), element("p", one.note, class_="note"), plot_html(one))
-        for one in drawn
-    ]
-    script = element("script", Html(plotly_script()))
     legend = element("div", *keys, class_="keys", role="group", aria_label="SAEs to show")
-    return element("section", element("h2", "Curves"), script, legend, element("div", *figures, class_="plots"))
+    return element("section", element("h2", "Curves"), plotly(), legend, figures(drawn))
 
 
 def _ledger_section(run: RunFacts) -> Html:
@@ -212,7 +200,3 @@ def _footer(run: RunFacts) -> Html:
 
 def _moment(time_ms: float) -> str:
     return datetime.fromtimestamp(time_ms / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S")
-
-
-def _asset(name: str) -> str:
-    return resources.files("cluster").joinpath(name).read_text(encoding="utf-8")

@@ -1,87 +1,23 @@
 """The plots of a report: real plotly figures, one colour for each SAE throughout."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import plotly.graph_objects as go
-import plotly.io as pio
-from plotly.offline import get_plotlyjs
 
 from cluster.curves import Points, summed, thinned
-from cluster.html import Html
+from cluster.plot import LOG, NEUTRAL, Plot, colour, dash_of, empty_figure, loosen
 from cluster.run_facts import RunFacts, SaeRow
 from cluster.wording import percent, whole
 
-COLOURS = (
-    "#3b78c4",
-    "#d9822b",
-    "#2e9c74",
-    "#c44e5b",
-    "#8a63c0",
-    "#a3892c",
-    "#d0679d",
-    "#3ba3b8",
-    "#7a8793",
-    "#77a03a",
-    "#b0653c",
-    "#5b6ee0",
-)
-DASHES = ("solid", "dash", "dot", "dashdot")
-"""Past the last colour the first comes again, dashed."""
-NEUTRAL = "#8a8f98"
 MAX_LABELS = 12
 """More SAEs than this are named only where the pointer is."""
-PLOT_HEIGHT = 340
-LOG = {"type": "log", "tickformat": ",.4~g"}
-"""A format of our own: by itself plotly.js 4.1 labels 1 as `1,000` on an axis that reaches from 0.4 to 100."""
-CONFIG = {
-    "displaylogo": False,
-    "responsive": True,
-    "plotlyServerURL": "",
-    "modeBarButtonsToRemove": ["sendChartToCloud", "select2d", "lasso2d", "autoScale2d"],
-}
-"""Nothing that would send a chart away."""
-
-
-@dataclass(frozen=True)
-class Plot:
-    """One figure and what stands around it."""
-
-    id: str
-    title: str
-    note: str
-    figure: go.Figure
 
 
 def plots(run: RunFacts) -> list[Plot]:
     """Those that have something to show."""
     drawn = [draw(run) for draw in (_fvu, _l0, _dead, _losses, _front, _sizes, _rates, _contexts)]
     return [plot for plot in drawn if plot is not None]
-
-
-def colour(index: int) -> str:
-    return COLOURS[index % len(COLOURS)]
-
-
-def plotly_script() -> str:
-    """plotly.js itself, to stand in the page once."""
-    return str(get_plotlyjs())
-
-
-def plot_html(plot: Plot) -> Html:
-    """The figure's div and script; plotly.js must be in the page before."""
-    return Html(
-        pio.to_html(
-            plot.figure,
-            config=CONFIG,
-            include_plotlyjs=False,
-            full_html=False,
-            div_id=plot.id,
-            default_height=f"{PLOT_HEIGHT}px",
-        )
-    )
 
 
 def _fvu(run: RunFacts) -> Plot | None:
@@ -99,7 +35,7 @@ def _dead(run: RunFacts) -> Plot | None:
 
 
 def _by_tokens(run: RunFacts, name: str, title: str, note: str, axis: str, wording: str, **y_axis: Any) -> Plot | None:
-    figure = _figure("tokens", axis, wording)
+    figure = empty_figure("tokens", axis, wording)
     for index, sae in enumerate(run.saes):
         _add_curve(figure, run.curves.along("tokens", f"trainer-{sae.name}", name), sae.name, index)
     if not figure.data:
@@ -111,7 +47,7 @@ def _by_tokens(run: RunFacts, name: str, title: str, note: str, axis: str, wordi
 
 def _losses(run: RunFacts) -> Plot | None:
     """The whole loss of every SAE; its parts are dotted, and shown on demand."""
-    figure = _figure("tokens", "loss", ".4g")
+    figure = empty_figure("tokens", "loss", ".4g")
     for index, sae in enumerate(run.saes):
         source = f"trainer-{sae.name}"
         for name in [one for one in run.curves.fields(source) if one == "loss" or one.startswith("loss_")]:
@@ -158,7 +94,7 @@ def _scatter(
     x: Callable[[SaeRow], float | None],
     family: Callable[[SaeRow], tuple[Any, ...]],
 ) -> Plot | None:
-    figure = _figure("", "FVU", ".4f")
+    figure = empty_figure("", "FVU", ".4f")
     shown = [(index, one) for index, one in enumerate(run.saes) if x(one) and one.fvu]
     for members in _families([one for _, one in shown], family):
         line = sorted(members, key=lambda one: x(one) or 0)
@@ -171,7 +107,7 @@ def _scatter(
     figure.update_layout(hovermode="closest")
     figure.update_xaxes(**LOG)
     figure.update_yaxes(**LOG)
-    _loosen(figure, [x(one) for _, one in shown], [one.fvu for _, one in shown])
+    loosen(figure, [x(one) for _, one in shown], [one.fvu for _, one in shown])
     return Plot(id, title, note, figure)
 
 
@@ -198,23 +134,15 @@ def _add_point(figure: go.Figure, one: SaeRow, x: float | None, index: int, labe
     )
 
 
-def _loosen(figure: go.Figure, xs: list[float | None], ys: list[float | None]) -> None:
-    """Room around points on two logarithmic axes, most of it to the right, where names stand."""
-    for axis, values, before, after in ((figure.update_xaxes, xs, 0.10, 0.55), (figure.update_yaxes, ys, 0.12, 0.12)):
-        logs = np.log10([value for value in values if value])
-        width = max(float(logs.max() - logs.min()), 0.2)
-        axis(range=[logs.min() - before * width, logs.max() + after * width])
-
-
 def _rates(run: RunFacts) -> Plot | None:
     """All producers and all lanes as one line each; every trainer by itself."""
-    figure, curves = _figure("", "rows/s", ",.3s"), run.curves
+    figure, curves = empty_figure("", "rows/s", ",.3s"), run.curves
     for prefix, name, dash in (("producer-", "producers, together", "dot"), ("lane-", "lanes, together", "dash")):
         points = summed(curves, curves.sources(prefix), "rows_per_s")
         _add_rate(figure, points, name, {"color": NEUTRAL, "width": 2, "dash": dash}, legend=True)
     for index, sae in enumerate(run.saes):
         points = summed(curves, [f"trainer-{sae.name}"], "rows_per_s")
-        _add_rate(figure, points, sae.name, {"color": colour(index), "width": 1.6, "dash": _dash(index)})
+        _add_rate(figure, points, sae.name, {"color": colour(index), "width": 1.6, "dash": dash_of(index)})
     if not figure.data:
         return None
     figure.update_yaxes(rangemode="tozero", tickformat="~s")
@@ -230,7 +158,7 @@ def _add_rate(figure: go.Figure, points: Points | None, name: str, line: dict[st
 
 
 def _contexts(run: RunFacts) -> Plot | None:
-    figure, lanes = _figure("rows that the lane has emitted", "contexts", ",.0f"), run.curves.sources("lane-")
+    figure, lanes = empty_figure("rows that the lane has emitted", "contexts", ",.0f"), run.curves.sources("lane-")
     for index, lane in enumerate(lanes):
         points = _positive(run.curves.along("emitted", lane, "block_contexts"))
         _add_curve(figure, points, lane, index)
@@ -254,34 +182,7 @@ def _add_curve(figure: go.Figure, points: Points | None, name: str, index: int, 
     if points is None:
         return
     x, y = thinned(points)
-    line = {"color": colour(index), "width": 1 if part else 1.8, "dash": "dot" if part else _dash(index)}
+    line = {"color": colour(index), "width": 1 if part else 1.8, "dash": "dot" if part else dash_of(index)}
     label = f"{name} {part}".strip()
     single = {"mode": "lines" if len(x) > 1 else "markers", "opacity": 0.7 if part else 1.0}
     figure.add_scatter(x=x, y=y, name=label, legendgroup=name, line=line, **single, meta=name)
-
-
-def _dash(index: int) -> str:
-    return DASHES[index // len(COLOURS) % len(DASHES)]
-
-
-def _figure(x_title: str, y_title: str, wording: str) -> go.Figure:
-    """An empty figure; the page's style sheet gives text and lines their colours."""
-    figure = go.Figure()
-    figure.update_layout(
-        template="none",
-        height=PLOT_HEIGHT,
-        margin={"l": 64, "r": 16, "t": 8, "b": 48},
-        paper_bgcolor="rgba(0,0,0,0)",
-        plot_bgcolor="rgba(0,0,0,0)",
-        font={"family": "system-ui, -apple-system, 'Segoe UI', sans-serif", "size": 12},
-        hovermode="x unified",
-        hoverlabel={"namelength": -1},
-        showlegend=False,
-        legend={"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom"},
-    )
-    axis = {"zeroline": False, "gridwidth": 1, "ticks": "", "title": {"standoff": 10}, "automargin": True}
-    figure.update_xaxes(**axis, showgrid=False, showline=True, spikethickness=1, spikedash="solid")
-    figure.update_yaxes(**axis, hoverformat=wording)
-    figure.update_xaxes(title=x_title, hoverformat=".3~s" if x_title else None)
-    figure.update_yaxes(title=y_title)
-    return figure
