@@ -4,6 +4,8 @@ import os
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -81,13 +83,16 @@ def test_saelens_loads_what_was_pushed_by_repository_and_name(hub: HubServer, tm
         torch.testing.assert_close(theirs(x), load_sae(folder)(x), rtol=0, atol=1e-5)
 
 
-def test_the_command_says_where_it_went_and_asks_for_a_licence(
-    hub: HubServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert exit_code(["push", str(topk_folder(tmp_path / "sae")), "me/saes"]) == 0
-    captured = capsys.readouterr()
-    assert captured.out == f"sae  {hub.url}/me/saes\n" and "no licence is chosen" in captured.err
-    assert TOKEN not in captured.out + captured.err
+def test_the_command_goes_by_the_hubs_own_settings_and_asks_for_a_licence(hub: HubServer, tmp_path: Path) -> None:
+    folder = topk_folder(tmp_path / "sae")
+    own = {"HF_ENDPOINT": hub.url, "HF_TOKEN": TOKEN, "HF_HUB_OFFLINE": "0", "HF_HUB_DISABLE_XET": "1"}
+    command = [sys.executable, "-m", "cluster", "push", str(folder), "me/saes"]
+    environment = {**os.environ, **own, "HF_HOME": str(tmp_path / "hf"), "PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=200)
+    assert (done.returncode, done.stdout) == (0, f"sae  {hub.url}/me/saes\n")
+    assert done.stderr.startswith("no licence is chosen") and done.stderr.count("\n") == 1
+    assert TOKEN not in done.stdout + done.stderr
+    assert "sae/sae_weights.safetensors" in hub.repositories["me/saes"].branches["main"]
 
 
 @pytest.mark.parametrize(
