@@ -72,6 +72,8 @@ def read(folder: Path, options: ImportOptions) -> tuple[SparseAutoencoder, SaeFa
     for key, value in {"activation": "topk", "signed": False}.items():
         if config.get(key, value) != value:
             raise UserError(f"{folder / CONFIG}: Headrace has no SAE with {key} {config[key]}")
+    if config.get("skip_connection") and not transcodes:
+        raise UserError(f"{folder / CONFIG}: Headrace has skip_connection for transcoders only")
     try:
         num_latents, d_in = tensors["encoder.weight"].shape
         sae = TopK(d_in, num_latents, int(config["k"]), subtracts_b_dec=not transcodes)

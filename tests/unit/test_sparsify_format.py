@@ -152,6 +152,7 @@ def test_the_input_of_a_layer_is_the_output_of_the_one_before(tmp_path: Path) ->
         ({"activation": "groupmax"}, "no SAE with activation groupmax"),
         ({"signed": True}, "no SAE with signed True"),
         ({"k": None}, "do not fit each other"),
+        ({"skip_connection": True}, "skip_connection for transcoders only"),
     ],
 )
 def test_what_would_be_computed_wrongly_is_refused(changes: dict[str, Any], words: str, tmp_path: Path) -> None:
