@@ -18,9 +18,11 @@ from cluster.checkpoints import Checkpoint
 from cluster.crew import Crew, Member
 from cluster.death import Death, death_of
 from cluster.evaluator_actor import EVALUATOR
+from cluster.hearing import Hearing
 from cluster.job_gauges import JobGauges
 from cluster.preparation import Prepared
 from cluster.restart_policy import FORGIVEN_S, Cause, Step, decide
+from cluster.stopping import Standing, stop_block
 from cluster.trainer_actor import TrainerEnd
 from cluster.watcher import Watcher
 from shared.config import Job
@@ -36,8 +38,6 @@ LOOK_S = 1.0
 """Between two looks at the registry."""
 HASTE_S = 0.1
 """The same while the job stops: `ray job stop` may leave it 3 s to save all."""
-HUNG_MS = 30_000
-"""An actor that was heard and then is silent for longer is taken for hung."""
 
 MAX_EVALUATOR_DEATHS = 2
 """One more, and no checkpoint is measured any more."""
@@ -71,8 +71,9 @@ class Controller:
         self._skipped: set[int] = set()
         self._evaluator_deaths = 0
         self._stop_block: int | None = None
-        self._is_ending = False
-        """A stop was asked for when nothing was left to save."""
+        self._is_stopping = self._is_ending = False
+        """A stop was asked for; and nothing was left to save."""
+        self._hearing = Hearing()
         self._looked_s = 0.0
         self._gauges = JobGauges(job.name)
 
@@ -81,9 +82,10 @@ class Controller:
         self._start(checkpoint)
         self._registry.set_state(self._token, JobState.RUNNING)
         while self._unfinished:
-            stopping = self._stop_block is not None or self._watcher.stop_wanted.is_set()
+            stopping = self._is_stopping or self._watcher.stop_wanted.is_set()
             for member in self._crew.ended(HASTE_S if stopping else TURN_S):
-                self._settle(member)
+                if self._crew.has(member):  # settling one may have replaced all
+                    self._settle(member)
             if time.monotonic() - self._looked_s >= (HASTE_S if stopping else LOOK_S):
                 self._look()
             if self._stop_block is not None and self._checkpoint and self._checkpoint.block == self._stop_block:
@@ -104,8 +106,8 @@ class Controller:
     def _start(self, checkpoint: Checkpoint | None) -> None:
         """Puts the whole stream at `checkpoint`, or at its beginning, with new actors."""
         self._crew.remove_all()
+        self._registry.begin_stream(self._token, self._point(checkpoint))  # refused, if another driver has the job
         checkpoints.drop_after(self._run_folder, checkpoint.block if checkpoint else -1)
-        self._registry.begin_stream(self._token, self._point(checkpoint))
         self._checkpoint, self._stop_block, self._is_ending = checkpoint, None, False
         self._skipped.clear()
         cursors = dict.fromkeys(self._names, checkpoint.block if checkpoint else 0)
@@ -114,7 +116,6 @@ class Controller:
         for trainer in self._job.trainers:
             self._crew.start_trainer(trainer, checkpoint.part(f"trainer-{trainer.name}") if checkpoint else None)
         for index in range(self._job.producers.count):
-            self._registry.release_producer(f"producer-{index}", "its holder was ended", is_blamed=False)
             self._crew.start_producer(index)
         if self._job.evaluation.every_blocks is not None and self._evaluator_deaths <= MAX_EVALUATOR_DEATHS:
             self._crew.start_evaluator()
@@ -174,7 +175,7 @@ class Controller:
     def _replace(self, role: str, reason: str) -> str:
         kind, _, name = role.partition("-")
         if kind == "producer":
-            units = self._registry.release_producer(role, reason)
+            units = self._registry.release_producer(self._token, role, reason)
             self._crew.start_producer(int(name))
             return f"units {', '.join(map(str, units)) or 'none'} leased again, back"
         done = self._replace_lane(int(name)) if kind == "lane" else self._replace_trainer(name)
@@ -186,7 +187,7 @@ class Controller:
         checkpoint = self._checkpoint
         point = self._point(checkpoint).lanes[index]
         cursors = {name: one.cursor for name, one in self._registry.snapshot().trainers.items()}
-        token = self._registry.claim_role(f"lane-{index}")
+        token = self._registry.claim_role(self._token, f"lane-{index}")
         self._registry.rewind_lane(self._token, index, point)
         self._crew.start_lane(index, checkpoint, cursors, oldest_lease=token)
         self._skipped.clear()
@@ -204,16 +205,14 @@ class Controller:
         snapshot = self._watcher.look()
         if snapshot is None:
             return
+        self._hearing.looked(time.monotonic())
         self._gauges.set(snapshot)
         self._seal(snapshot)
         self._skip_dead(snapshot)
         self._end_hung(snapshot)
-        if (
-            self._stop_block is None
-            and not self._is_ending
-            and (snapshot.job.stop_requested or self._watcher.stop_wanted.is_set())
-        ):
-            self._stop(snapshot)
+        self._is_stopping = snapshot.job.stop_requested or self._watcher.stop_wanted.is_set()
+        if self._is_stopping and self._stop_block is None and not self._is_ending:
+            self._stop()
 
     def _seal(self, snapshot: Snapshot) -> None:
         """Writes the manifests of checkpoints that became complete, and lets older ones go."""
@@ -232,7 +231,7 @@ class Controller:
                     "scales": snapshot.scales,
                 },
             )
-            self._crew.call(self._crew.lanes(), "checkpoint_complete", block)
+            self._crew.tell(self._crew.lanes(), "checkpoint_complete", block)
             checkpoints.prune(self._run_folder, self._job.checkpoint.keep)
             self._registry.forget_checkpoints(checkpoints.oldest(self._run_folder))
 
@@ -241,30 +240,31 @@ class Controller:
             if dead.unit not in self._skipped:
                 self._skipped.add(dead.unit)
                 lane = self._crew.members[f"lane-{dead.unit % self._job.stream.lanes}"].actor
-                self._crew.call([lane], "skip_unit", dead.unit)
+                self._crew.tell([lane], "skip_unit", dead.unit)
                 message = f"unit {dead.unit} is set aside: {dead.error}"
                 self._watcher.event("unit-dead", message)
-                if self._stop_block is None:
+                if not self._is_stopping:
                     self._registry.set_state(self._token, JobState.DEGRADED, message)
 
     def _end_hung(self, snapshot: Snapshot) -> None:
         for role, member in self._crew.members.items():
-            heard = snapshot.heartbeats.get(role)
-            age_s = time.monotonic() - member.started_s
-            if heard is not None and heard.age_ms > HUNG_MS and age_s * 1000 > HUNG_MS:
+            complaint = self._hearing.complaint(snapshot.heartbeats.get(role), member.started_s)
+            if complaint is not None and self._crew.has(member):
                 self._crew.remove(role)
-                self._bury(role, Death(Cause.HUNG, f"was silent for {heard.age_ms / 1000:.0f} s"))
+                self._bury(role, Death(Cause.HUNG, complaint))
 
-    def _stop(self, snapshot: Snapshot) -> None:
-        """Fixes the block at which all save; nothing to do when the stream is out already."""
-        holds = [hold for hold in self._crew.call(self._crew.lanes(), "hold") if hold is not None]
-        num_blocks = self._job.num_blocks
-        block = min(num_blocks, max([0, *(one for one, _ in holds), *(lane.high_block for lane in snapshot.lanes)]))
-        if block == num_blocks or all(ended for _, ended in holds):
-            self._is_ending = True
-            self._crew.call(self._crew.lanes(), "stop_at", num_blocks)
+    def _stop(self) -> None:
+        """Fixes the block at which all save, as soon as all have said where they stand; tried again at each look."""
+        lanes = self._crew.ask(self._crew.lanes(), "hold")
+        if len(lanes) < self._job.stream.lanes:
             return
-        self._stop_block = block
-        self._registry.set_state(self._token, JobState.DRAINING, f"saving at block {self._stop_block}")
-        self._watcher.event("stopping", f"saving at block {self._stop_block}")
-        self._crew.tell([*self._crew.lanes(), *self._crew.trainers()], "stop_at", self._stop_block)
+        standing = Standing(lanes, self._crew.ask(self._crew.trainers(), "hold"), self._watcher.look())
+        block = stop_block(standing, self._job.num_blocks)
+        if block is None:
+            return
+        self._is_ending = block == self._job.num_blocks
+        if not self._is_ending:
+            self._stop_block = block
+            self._registry.set_state(self._token, JobState.DRAINING, f"saving at block {block}")
+            self._watcher.event("stopping", f"saving at block {block}")
+        self._crew.tell([*self._crew.lanes(), *self._crew.trainers()], "stop_at", block)

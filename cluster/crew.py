@@ -2,6 +2,7 @@
 
 import logging
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from cluster.producer_actor import ProducerActor
 from cluster.seat import Seat
 from cluster.trainer_actor import TrainerActor
 from shared.config import Job
+from shared.errors import LaneClosed
 from shared.registry import Registry
 from shared.registry_connection import RegistryAddress
 from shared.trainer_config import TrainerConfig
@@ -26,7 +28,8 @@ from shared.trainer_config import TrainerConfig
 log = logging.getLogger(__name__)
 NAME_FREE_S = 30.0
 """The name of an actor that was killed is free again soon after."""
-CALL_S = 60.0
+ANSWER_S = 2.0
+"""An actor that does not answer in this time is asked again: the driver has more to do than to wait for one."""
 ENDING_S = 10.0
 
 
@@ -49,17 +52,22 @@ class Crew:
         job: Job,
         run_folder: Path,
         registry: Registry,
+        token: int,
         address: RegistryAddress,
         prepared: Prepared,
         reservations: dict[str, Reservation],
     ) -> None:
-        self._job, self._run_folder, self._registry, self._address = job, run_folder, registry, address
-        self._prepared, self._reservations = prepared, reservations
+        self._job, self._run_folder, self._registry, self._token = job, run_folder, registry, token
+        self._address, self._prepared, self._reservations = address, prepared, reservations
         self._members: dict[str, Member] = {}
 
     @property
     def members(self) -> dict[str, Member]:
         return dict(self._members)
+
+    def has(self, member: Member) -> bool:
+        """Nobody has taken its place."""
+        return self._members.get(member.role) is member
 
     def lanes(self) -> list[ActorHandle]:
         return self._actors("lane-")
@@ -156,14 +164,14 @@ class Crew:
         if runs:
             ray.wait(runs, num_returns=len(runs), timeout=ENDING_S, fetch_local=False)
 
-    def call(self, actors: list[ActorHandle], method: str, *args: Any) -> list[Any]:
-        """The answers of `method` on each; one that has died gives None, and its end is seen by `ended`."""
-        calls = [getattr(actor, method).remote(*args) for actor in actors]
-        answers = []
+    def ask(self, actors: list[ActorHandle], method: str) -> list[Any]:
+        """The answers of `method` on each; None of one that has died, which `ended` sees, or that does not answer."""
+        calls = [getattr(actor, method).remote() for actor in actors]
+        deadline, answers = time.monotonic() + ANSWER_S, []
         for call in calls:
             try:
-                answers.append(ray.get(call, timeout=CALL_S))
-            except (ray.exceptions.RayActorError, ray.exceptions.GetTimeoutError):
+                answers.append(ray.get(call, timeout=max(0.0, deadline - time.monotonic())))
+            except (ray.exceptions.RayError, LaneClosed):
                 answers.append(None)
         return answers
 
@@ -176,7 +184,7 @@ class Crew:
         return [member.actor for role, member in sorted(self._members.items()) if role.startswith(prefix)]
 
     def _seat(self, role: str) -> Seat:
-        token = self._registry.claim_role(role)
+        token = self._registry.claim_role(self._token, role)
         return Seat(self._job, role, token, self._address, self._run_folder, Path.cwd())
 
     def _launch(self, kind: type, role: str, groups: dict[str, int], *args: Any) -> ActorHandle:
@@ -197,6 +205,8 @@ class Crew:
             except ValueError:
                 if time.monotonic() > deadline:
                     raise
+                with suppress(ValueError):  # of a driver that hung: its actors hold their names and no valid token
+                    ray.kill(ray.get_actor(role))
                 time.sleep(0.1)
 
     def _strategy(self, role: str) -> Any:

@@ -15,6 +15,7 @@ from cluster.lane_client import FetchedBlock
 from cluster.patience import if_reachable, patiently
 from cluster.rate import Rate
 from cluster.seat import Seat, prepare_process
+from cluster.stopping import Held
 from shared.digest import file_digest
 from shared.errors import StaleToken
 from shared.files import replace_folder
@@ -74,6 +75,7 @@ class LaneActor:
             self._lane.restore(start.part, start.barrier)
             log.info("lane=%d restored_from=%d", index, start.barrier)
         self._closing = threading.Event()
+        self._turns = 0
 
     def __repr__(self) -> str:
         return f"Lane({self._index})"
@@ -82,12 +84,13 @@ class LaneActor:
     def run(self) -> None:
         """Mix until `close`; its reference tells the driver when this actor dies."""
         keeper = LeaseKeeper(self._registry, self._seat.role, self._seat.token)
-        keeper.start(lambda: self._lane.counts().next_block)
+        keeper.start(lambda: self._turns)
         reporter = threading.Thread(target=self._report_until_closed, daemon=True)
         reporter.start()
         try:
             while not self._closing.is_set():
                 self._lane.pump()
+                self._turns += 1
         finally:
             self._closing.set()
             keeper.stop()
@@ -110,9 +113,9 @@ class LaneActor:
         self._lane.skip_unit(unit)
 
     @ray.method(concurrency_group="control")
-    def hold(self) -> tuple[int, bool]:
-        """Emit no more for now; the next block's number, and whether there is none."""
-        return self._lane.hold(), self._lane.finished
+    def hold(self) -> Held:
+        """Emit no more for now."""
+        return Held(self._lane.hold(), self._lane.finished)
 
     @ray.method(concurrency_group="control")
     def stop_at(self, block: int) -> None:

@@ -7,6 +7,8 @@ import ray
 from ray.actor import ActorHandle
 from ray.exceptions import RayActorError
 
+from shared.errors import LaneClosed
+
 RETRY_S = 0.2
 CALL_TIMEOUT_S = 60.0
 
@@ -20,7 +22,7 @@ class FetchedBlock(NamedTuple):
 
 
 class LaneGone(Exception):
-    """The lane's actor is dead: ask again when it is back."""
+    """The lane's actor is dead, or another one has its role: ask again when that is there."""
 
 
 class LaneClient:
@@ -45,11 +47,12 @@ class LaneClient:
         """The answer of a call to the lane.
 
         Raises:
-            LaneGone: the actor died. GetTimeoutError: no answer in time. StaleToken and others: as the lane raised.
+            LaneGone: the actor died, or is not the lane any more. GetTimeoutError: no answer in time.
+            StaleToken and others: as the lane raised.
         """
         try:
             return ray.get(reference, timeout=timeout_s)
-        except RayActorError as error:
+        except (RayActorError, LaneClosed) as error:
             self._handles[lane] = None
             time.sleep(RETRY_S)
             raise LaneGone(f"lane-{lane}") from error

@@ -3,9 +3,10 @@
 import logging
 import time
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from shared.errors import RegistryUnreachable
+from shared.registry import Registry
 
 log = logging.getLogger(__name__)
 PAUSE_S = 1.0
@@ -28,3 +29,11 @@ def if_reachable(call: Callable[[], object]) -> None:
         call()
     except RegistryUnreachable as error:
         log.warning("registry=unreachable reason=%s", error)
+
+
+class PatientRegistry(Registry):
+    """The driver's: what it must say is said once Redis is back, since a job does not end because Redis was away."""
+
+    def _call(self, name: str, *args: str | int) -> list[Any]:
+        call = super()._call
+        return patiently(lambda: call(name, *args))

@@ -61,7 +61,7 @@ class ProducerActor:
         self._abandoned: set[int] = set()
         """Tokens of leases whose units are in other hands."""
         self._unanswered: deque[Push] = deque()
-        self._rows = 0
+        self._rows = self._turns = 0
         self._forward_s = self._unit_wait_s = self._push_wait_s = self._lease_wait_s = 0.0
 
     def __repr__(self) -> str:
@@ -69,7 +69,7 @@ class ProducerActor:
 
     def run(self) -> None:
         """Produce until the driver ends this actor; its reference tells the driver when it dies."""
-        self._keeper.start(lambda: self._rows)
+        self._keeper.start(lambda: self._turns)
         producer = self._load()
         reporter = threading.Thread(target=self._report_forever, daemon=True)
         reporter.start()
@@ -88,7 +88,8 @@ class ProducerActor:
         """Units as they are leased; waits while there is none."""
         while True:
             asked = time.perf_counter()
-            lease = patiently(lambda: self._registry.lease_unit(self._seat.role, LEASE_MS))
+            self._turns += 1
+            lease = patiently(lambda: self._registry.lease_unit(self._seat.role, self._seat.token, LEASE_MS))
             if not isinstance(lease, Lease):
                 time.sleep(POLL_S)
                 self._lease_wait_s += time.perf_counter() - asked
@@ -99,6 +100,7 @@ class ProducerActor:
 
     def _handle(self, chunk: Chunk) -> None:
         """Push one chunk, and settle the unit with its last one."""
+        self._turns += 1
         self._forward_s += chunk.forward_s
         self._unit_wait_s += chunk.wait_s
         if chunk.number == 0:
@@ -154,6 +156,7 @@ class ProducerActor:
 
     def _answer(self, push: Push) -> None:
         while True:  # a full stream may hold a push back for as long as its slowest trainer likes
+            self._turns += 1
             try:
                 self._lanes.wait(push.lane, push.reference)
                 return

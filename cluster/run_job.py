@@ -18,6 +18,7 @@ from cluster.controller import Controller, Outcome
 from cluster.crew import Crew
 from cluster.driver_log import driver_log
 from cluster.memory_plan import check_plan
+from cluster.patience import PatientRegistry
 from cluster.placement import fit, shortage, wanted
 from cluster.preparation import Prepared, check_folder, prepare
 from cluster.progress import progress_display
@@ -58,7 +59,8 @@ def run_job(job: Job, resume: bool, console: Console) -> Outcome:
     if own_cluster_is_wanted():
         check_plan(prepared.plan, this_machine())
         fit(wanted(job), math.inf, torch.cuda.device_count())
-    checkpoint = _checkpoint(job, prepared) if resume else None
+    if resume:
+        _checkpoint(job, prepared)
     run_folder = Path(job.output).resolve()
     with ExitStack() as stack:
         runs_folder = run_folder.parent
@@ -74,7 +76,9 @@ def run_job(job: Job, resume: bool, console: Console) -> Outcome:
         stack.callback(_report, run_folder)
         stack.callback(watcher.close)
         with _state_at_the_end(registry, token):
-            outcome = _with_ray(job, prepared, checkpoint, registry, token, run_folder, watcher)
+            checkpoint = _checkpoint(job, prepared) if resume else None  # a driver that hung may have saved until now
+            patient = PatientRegistry(client, job.name)
+            outcome = _with_ray(job, prepared, checkpoint, patient, token, run_folder, watcher)
         watcher.look()
     return outcome
 
@@ -91,7 +95,7 @@ def _with_ray(
     job: Job,
     prepared: Prepared,
     checkpoint: checkpoints.Checkpoint | None,
-    registry: Registry,
+    registry: PatientRegistry,
     token: int,
     run_folder: Path,
     watcher: Watcher,
@@ -108,7 +112,8 @@ def _with_ray(
             watcher.event("nothing-held-out", prepared.nothing_held_out)
         if waiting := shortage(reservations, resources.free_cpus, resources.free_gpus):
             watcher.event("waiting", waiting)
-        crew = Crew(job, run_folder, registry, registry_address(job.registry, run_folder), prepared, reservations)
+        address = registry_address(job.registry, run_folder)
+        crew = Crew(job, run_folder, registry, token, address, prepared, reservations)
         try:
             outcome = Controller(job, run_folder, registry, token, prepared, crew, watcher).run(checkpoint)
         finally:

@@ -30,6 +30,7 @@ from trainers.model_card import write_card
 
 log = logging.getLogger(__name__)
 REPORT_S = 1.0
+WAIT_S = 0.2
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,10 @@ class TrainerActor:
         self._next_barrier = self._plan.next_barrier(self._trainer.cursor + (1 if restore_from else 0))
         self._expected_parts = seat.job.stream.lanes + len(seat.job.trainers)
         self._stop_at: int | None = None
-        self._tell = threading.Event()
+        self._held = False
+        self._turns = 0
+        self._begun_below = self._trainer.cursor
+        self._turn = threading.Condition()
         self._gauges, self._rate = Gauges(seat.job.name, seat.role), Rate()
         self._last_report_s = 0.0
 
@@ -73,15 +77,24 @@ class TrainerActor:
         return f"Trainer({self._config.name})"
 
     @ray.method(concurrency_group="control")
+    def hold(self) -> int:
+        """Begin no other block until `stop_at`; the block after the last one that was begun."""
+        with self._turn:
+            self._held = True
+            return self._begun_below
+
+    @ray.method(concurrency_group="control")
     def stop_at(self, block: int) -> None:
         """Save and end when all blocks below `block` are read."""
-        self._stop_at = block
+        with self._turn:
+            self._held, self._stop_at = False, block
+            self._turn.notify_all()
 
     @ray.method(concurrency_group="run")
     def run(self) -> TrainerEnd:
         """Read to the end of the stream, or to where `stop_at` says; its reference tells the driver when this dies."""
         keeper = LeaseKeeper(self._registry, self._seat.role, self._seat.token)
-        keeper.start(lambda: self._trainer.steps)
+        keeper.start(lambda: self._turns)
         reader = BlockReader(
             self._config.name,
             self._seat.token,
@@ -107,18 +120,30 @@ class TrainerActor:
 
     def _read_stream(self, reader: BlockReader) -> bool:
         """True if it ended for a stop."""
-        lanes_ended = 0
+        lanes_ended, block = 0, None
         self._publish("running")
         while self._trainer.cursor < self._plan.num_blocks and lanes_ended < self._plan.lanes:
+            self._turns += 1
             if self._save_if_due():
                 return True
-            block = reader.next(timeout_s=0.2)
-            if block is None:
+            block = block or reader.next(timeout_s=WAIT_S)
+            if block is None or not self._begin(block.number):
                 continue
             lanes_ended = 0 if block.table is not None or block.is_gap else lanes_ended + 1
             self._read(block)
             reader.read_below(self._trainer.cursor)
+            block = None
         return False
+
+    def _begin(self, block: int) -> bool:
+        """Whether `block` may be read now: not while all are held, nor beyond where all stop."""
+        with self._turn:
+            if self._held:
+                self._turn.wait(WAIT_S)
+            if self._held or (self._stop_at is not None and block >= self._stop_at):
+                return False
+            self._begun_below = block + 1
+            return True
 
     def _save_if_due(self) -> bool:
         """Save at a barrier; True if it was the one to stop at."""

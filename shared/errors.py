@@ -34,6 +34,10 @@ class StaleToken(HeadraceError):
     """A process acts for a role that has been given to a newer one: `lane-0 token 3 is stale, 4 is in force`."""
 
 
+class LaneClosed(HeadraceError):
+    """The lane ends, or another process has its role: `lane 0 is closed`; its heir is to be asked."""
+
+
 class RegistryError(HeadraceError):
     """The registry refuses a transition: `job demo cannot go from finished to running`."""
 

@@ -24,7 +24,7 @@ import numpy as np
 import pyarrow as pa
 
 from shared.block_log import BlockLog, LoggedBlock
-from shared.errors import CheckpointError, JobFailed, SpoolDamaged, StaleToken
+from shared.errors import CheckpointError, JobFailed, LaneClosed, SpoolDamaged, StaleToken
 from shared.registry_facts import LaneCounters
 from shared.reorder import Reorder, Turn
 from shared.reservoir import Reservoir
@@ -190,7 +190,7 @@ class Lane:
 
     def _check_token(self, role: str, token: int) -> None:
         if self._closed:
-            raise JobFailed(f"lane {self.index} is closed")
+            raise LaneClosed(f"lane {self.index} is closed")
         if token < self._tokens.get(role, 0):
             raise StaleToken(f"{role}: token {token} is stale, {self._tokens[role]} is in force")
         self._tokens[role] = token

@@ -1,7 +1,7 @@
 """What the registry is told and what it answers: plain frozen values."""
 
 import json
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field, fields
 from typing import Any, Self
 
 from shared.job_state import JobState
@@ -13,10 +13,10 @@ def dump_json(fields: dict[str, Any]) -> str:
 
 
 class Record:
-    """A dataclass that is kept as JSON; keys of another version of Headrace are left out, missing ones get defaults."""
+    """A flat dataclass that is kept as JSON; keys of another version are left out, missing ones get defaults."""
 
     def to_json(self) -> str:
-        return dump_json(asdict(self))  # type: ignore[call-overload]
+        return dump_json(vars(self))
 
     @classmethod
     def from_json(cls, text: str) -> Self:

@@ -7,7 +7,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from shared.errors import RegistryError, UserError
+from shared.errors import RegistryError
 from shared.registry_connection import registry_errors
 from shared.registry_facts import (
     EvaluationRecord,
@@ -29,16 +29,9 @@ MAX_METRICS = 50_000
 class ProgressCalls(ScriptCaller):
     """The calls of lanes and trainers, and what is logged about all."""
 
-    def claim_role(self, role: str) -> int:
-        """A new token for `role`; older holders are refused from then on."""
-        word, *facts = self._call("claim_role", role)
-        if word == "unknown":
-            raise UserError(f"there is no job named {self.job} in this registry")
-        return facts[0]
-
-    def retire_role(self, role: str) -> None:
-        """Nobody holds `role` any more: its last holder is refused, its heartbeat forgotten."""
-        self._call("retire_role", role)
+    def claim_role(self, token: int, role: str) -> int:
+        """A new token for `role`, whose older holders are refused from then on; `token` is the driver's."""
+        return self._call("claim_role", token, role)[1]
 
     def heartbeat(self, role: str, token: int, progress: int) -> None:
         """The role lives; `progress` is any number that changes when it gets on."""

@@ -18,9 +18,12 @@ from shared.registry_snapshot import parse_dead
 class UnitCalls(ScriptCaller):
     """The producers' calls, and the controller's when one of them died."""
 
-    def lease_unit(self, producer: str, ttl_ms: int) -> Lease | Wait | End:
-        """The lowest unit that came back, else the next one in order that lies in its lane's window."""
-        word, *facts = self._call("lease_unit", producer, ttl_ms, secrets.token_hex(8))
+    def lease_unit(self, producer: str, token: int, ttl_ms: int) -> Lease | Wait | End:
+        """The lowest unit that came back, else the next one in order that lies in its lane's window.
+
+        Raises StaleToken: `token` is not that of the role `producer` any more.
+        """
+        word, *facts = self._call("lease_unit", producer, token, ttl_ms, secrets.token_hex(8))
         if word == "lease":
             return Lease(*facts)
         return Wait(*facts) if word == "wait" else End()
@@ -49,9 +52,12 @@ class UnitCalls(ScriptCaller):
         """
         return bool(self._call("give_back_unit", unit, token, int(is_blamed), reason)[1])
 
-    def release_producer(self, producer: str, reason: str = "", is_blamed: bool = True) -> list[int]:
-        """Takes back all that a dead producer held, at once; not blamed: the attempts do not count."""
-        return self._call("release_producer", producer, int(is_blamed), reason or f"{producer} died")[1:]
+    def release_producer(self, token: int, producer: str, reason: str = "", is_blamed: bool = True) -> list[int]:
+        """Takes back all that a dead producer held, at once; not blamed: the attempts do not count.
+
+        It may lease no more, should it still live; `token` is the driver's.
+        """
+        return self._call("release_producer", token, producer, int(is_blamed), reason or f"{producer} died")[1:]
 
     def dead_units(self) -> list[DeadUnit]:
         """The units that were set aside, in order; lanes must be told to pass over them."""

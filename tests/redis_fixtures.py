@@ -7,6 +7,7 @@ import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import redis
@@ -14,7 +15,8 @@ import redis
 from shared.embedded_redis import EmbeddedRedis
 from shared.registry import Registry
 from shared.registry_connection import RegistryAddress
-from shared.registry_facts import StreamPoint
+from shared.registry_facts import End, Lease, StreamPoint, Wait
+from shared.registry_keys import key
 
 
 @pytest.fixture(scope="session")
@@ -64,6 +66,22 @@ def driver(registry: Registry) -> int:
     token = registry.claim_job("name: demo", "runs/demo", resume=False)
     registry.begin_stream(token, StreamPoint.fresh(20, 3, 100, 2, ["a", "b"]))
     return token
+
+
+def claim(registry: Registry, role: str) -> int:
+    """A new token for `role`, as the job's driver asks for it."""
+    return registry.claim_role(int(registry._job_field("driver") or 0), role)
+
+
+def ask_for_unit(registry: Registry, producer: str, ttl_ms: int) -> Lease | Wait | End:
+    """As the process that holds the producer's role asks for a unit."""
+    token: Any = registry._client.hget(key(registry.job, "roles"), producer)
+    return registry.lease_unit(producer, int(token) if token else claim(registry, producer), ttl_ms)
+
+
+def release(registry: Registry, producer: str, *reason: str, is_blamed: bool = True) -> list[int]:
+    """As the job's driver does when the producer has died."""
+    return registry.release_producer(int(registry._job_field("driver") or 0), producer, *reason, is_blamed=is_blamed)
 
 
 def _free_port() -> int:

@@ -1,7 +1,9 @@
--- lease_unit(producer, ttl_ms, request) -> {'lease', unit, token, attempt} | {'wait', reason} | {'end'}
+-- lease_unit(producer, token, ttl_ms, request) -> {'lease', unit, token, attempt} | {'wait', reason} | {'end'}
 -- Leases that ran out come back first. Then the lowest unit that came back is given, else the lowest one that was
 -- never leased and lies in its lane's window. Lanes that are satisfied get none. The same request gets the same answer.
-local producer, ttl_ms, request = ARGV[1], tonumber(ARGV[2]), ARGV[3]
+local producer, ttl_ms, request = ARGV[1], tonumber(ARGV[3]), ARGV[4]
+local refusal = stale_role(producer, ARGV[2])
+if refusal then return refusal end
 local state, lanes = job('state'), tonumber(job('num_lanes'))
 if not state or state == 'stopped' or state == 'failed' or state == 'finished' then return {'end'} end
 if not lanes then return {'wait', 'stream'} end

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shared.block_log import LoggedBlock
-from shared.errors import JobFailed, SchemaError, StaleToken
+from shared.errors import LaneClosed, SchemaError, StaleToken
 from shared.lane import Ack, Lane, LaneEnd, LaneSizes
 from shared.registry_facts import LaneCounters
 from shared.row_table import RowFormat, Rows, read_rows, table_metadata
@@ -259,7 +259,7 @@ def test_full_log_stops_the_lane_until_the_slowest_reader_moves() -> None:
     lane = make_lane(log_bytes=2 * 16 * FORMAT.row_bytes)
 
     def produce() -> None:
-        with contextlib.suppress(JobFailed):
+        with contextlib.suppress(LaneClosed):
             for unit in range(20):
                 for chunk, table in enumerate(unit_chunks(unit)):
                     lane.push(unit, chunk, 3, 1, table)

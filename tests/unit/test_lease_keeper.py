@@ -14,6 +14,7 @@ from shared.lease_keeper import LeaseKeeper
 from shared.registry import Registry
 from shared.registry_facts import Lease, Wait
 from shared.registry_keys import key
+from tests.redis_fixtures import ask_for_unit, claim
 
 
 def await_true(check: "threading.Event | object", what: str) -> None:
@@ -24,13 +25,13 @@ def await_true(check: "threading.Event | object", what: str) -> None:
 
 
 def lease(registry: Registry, producer: str, ttl_ms: int) -> Lease:
-    found = registry.lease_unit(producer, ttl_ms)
+    found = ask_for_unit(registry, producer, ttl_ms)
     assert isinstance(found, Lease)
     return found
 
 
 def test_held_lease_outlives_its_time(registry: Registry, driver: int) -> None:
-    keeper = LeaseKeeper(registry, "producer-0", registry.claim_role("producer-0"), ttl_ms=300).start(lambda: 7)
+    keeper = LeaseKeeper(registry, "producer-0", claim(registry, "producer-0"), ttl_ms=300).start(lambda: 7)
     held = lease(registry, "producer-0", 300)
     keeper.hold(held)
     time.sleep(0.7)
@@ -43,7 +44,7 @@ def test_held_lease_outlives_its_time(registry: Registry, driver: int) -> None:
 
 
 def test_lost_unit_is_reported(client: redis.Redis, registry: Registry, driver: int) -> None:
-    keeper = LeaseKeeper(registry, "producer-0", registry.claim_role("producer-0"), ttl_ms=60)
+    keeper = LeaseKeeper(registry, "producer-0", claim(registry, "producer-0"), ttl_ms=60)
     mine, other = lease(registry, "producer-0", 60_000), lease(registry, "producer-0", 60_000)
     keeper.hold(mine)
     keeper.hold(other)
@@ -55,8 +56,8 @@ def test_lost_unit_is_reported(client: redis.Redis, registry: Registry, driver: 
 
 
 def test_thread_ends_when_the_role_has_gone(registry: Registry, driver: int) -> None:
-    keeper = LeaseKeeper(registry, "producer-0", registry.claim_role("producer-0"), ttl_ms=30).start()
-    registry.claim_role("producer-0")
+    keeper = LeaseKeeper(registry, "producer-0", claim(registry, "producer-0"), ttl_ms=30).start()
+    claim(registry, "producer-0")
     await_true(lambda: keeper.is_fenced, "the keeper never noticed")
     keeper.stop()
 
@@ -66,7 +67,7 @@ def test_keeper_survives_a_restart_of_redis(tmp_path: Path, caplog: pytest.LogCa
     with embedded.connect() as client:
         registry = Registry(client, f"job-{secrets.token_hex(4)}")
         registry.claim_job("", "runs/demo", resume=False)
-        keeper = LeaseKeeper(registry, "producer-0", registry.claim_role("producer-0"), ttl_ms=60)
+        keeper = LeaseKeeper(registry, "producer-0", claim(registry, "producer-0"), ttl_ms=60)
         beats = iter(range(10**6))
         keeper.start(lambda: next(beats))
         with caplog.at_level(logging.WARNING):
@@ -75,6 +76,6 @@ def test_keeper_survives_a_restart_of_redis(tmp_path: Path, caplog: pytest.LogCa
         embedded.connect().close()
         before = next(beats)
         await_true(lambda: registry.heartbeats()["producer-0"].progress > before, "it did not go on")
-        assert registry.lease_unit("producer-0", 60) == Wait("stream")
+        assert ask_for_unit(registry, "producer-0", 60) == Wait("stream")
         keeper.stop()
     embedded.stop()

@@ -9,6 +9,7 @@ from shared.ledger import blocks_below, ledger, rows_below
 from shared.registry import Registry
 from shared.registry_facts import LaneCounters, Lease, TrainerCounters
 from shared.registry_snapshot import JobFacts, LaneFacts, Snapshot, UnitFacts
+from tests.redis_fixtures import ask_for_unit, claim
 
 
 def lane(announced: int = 1000, **counters: int) -> LaneFacts:
@@ -85,8 +86,8 @@ def test_every_block_below_a_cursor_belongs_to_one_lane(num_lanes: int) -> None:
 
 def test_ledger_of_a_real_registry_balances_through_a_rewind(registry: Registry, driver: int) -> None:
     """Unit 0 has 150 rows, 30 of them beyond the checkpoint, to which lane 0 then goes back."""
-    token, trainer = registry.claim_role("lane-0"), registry.claim_role("trainer-a")
-    unit = registry.lease_unit("producer-0", 60_000)
+    token, trainer = claim(registry, "lane-0"), claim(registry, "trainer-a")
+    unit = ask_for_unit(registry, "producer-0", 60_000)
     assert isinstance(unit, Lease)
     registry.announce_unit(unit.unit, unit.token, 150)
     saved = LaneCounters(pushed=120, resident=120, open_rows=120)
@@ -95,11 +96,11 @@ def test_ledger_of_a_real_registry_balances_through_a_rewind(registry: Registry,
     registry.publish_trainer("a", trainer, TrainerCounters(cursor=1, rows=100))
     assert ledger(registry.snapshot()).imbalances() == []
 
-    token = registry.claim_role("lane-0")
+    token = claim(registry, "lane-0")
     registry.rewind_lane(driver, 0, saved)
     registry.publish_lane(0, token, saved)
     assert ledger(registry.snapshot()).imbalances() == []
-    again = registry.lease_unit("producer-1", 60_000)
+    again = ask_for_unit(registry, "producer-1", 60_000)
     assert isinstance(again, Lease) and again.unit == unit.unit
     registry.announce_unit(again.unit, again.token, 150)
     registry.publish_lane(0, token, LaneCounters(head=1, pushed=150, resident=50, emitted=100, next_block=2))

@@ -12,6 +12,7 @@ from shared.job_state import TRANSITIONS, JobState
 from shared.registry import Registry, list_jobs
 from shared.registry_facts import EvaluationRecord, LaneCounters, StreamPoint, TrainerCounters
 from shared.registry_keys import key
+from tests.redis_fixtures import claim
 
 
 def driver_dies(client: redis.Redis, registry: Registry) -> None:
@@ -132,7 +133,7 @@ def test_stop_is_asked_for_once_and_forgotten_at_the_next_claim(registry: Regist
 
 def test_unknown_job_is_named(registry: Registry) -> None:
     assert registry.job_state() is None and registry.job_yaml() is None
-    for call in (registry.snapshot, registry.request_stop, lambda: registry.claim_role("lane-0")):
+    for call in (registry.snapshot, registry.request_stop):
         with pytest.raises(UserError, match=f"there is no job named {registry.job}"):
             call()
 
@@ -146,7 +147,7 @@ def test_unknown_schema_is_refused_by_name(client: redis.Redis, registry: Regist
 
 
 def test_older_holder_of_a_role_is_refused_everywhere(registry: Registry, driver: int) -> None:
-    old, new = registry.claim_role("lane-0"), registry.claim_role("lane-0")
+    old, new = claim(registry, "lane-0"), claim(registry, "lane-0")
     with pytest.raises(StaleToken, match=f"lane-0 token {old} is stale, {new} is in force"):
         registry.publish_lane(0, old, LaneCounters())
     with pytest.raises(StaleToken):
@@ -154,21 +155,30 @@ def test_older_holder_of_a_role_is_refused_everywhere(registry: Registry, driver
     with pytest.raises(StaleToken):
         registry.save_part(0, "lane-0", old, 1)
     registry.publish_lane(0, new, LaneCounters(pushed=3, staged=3))
-    registry.retire_role("lane-0")
-    with pytest.raises(StaleToken, match=f"lane-0 token {new} is void"):
-        registry.publish_lane(0, new, LaneCounters())
     assert registry.snapshot().lanes[0].counters.pushed == 3
 
 
+def test_driver_that_was_replaced_gives_no_roles_and_takes_no_units(registry: Registry, driver: int) -> None:
+    registry.set_state(driver, JobState.FAILED)
+    heir = registry.claim_job("", "runs/demo", resume=True)
+    for call in (
+        lambda: registry.claim_role(driver, "lane-0"),
+        lambda: registry.release_producer(driver, "producer-0"),
+        lambda: registry.rewind_lane(driver, 0, LaneCounters()),
+    ):
+        with pytest.raises(StaleToken, match=f"driver token {driver} is stale, {heir} is in force"):
+            call()
+
+
 def test_roles_of_before_are_void_when_the_stream_begins(registry: Registry, driver: int) -> None:
-    token = registry.claim_role("trainer-a")
+    token = claim(registry, "trainer-a")
     registry.begin_stream(driver, StreamPoint.fresh(1, 1, 1, 1, ["a"]))
     with pytest.raises(StaleToken):
         registry.publish_trainer("a", token, TrainerCounters())
 
 
 def test_removed_trainer_is_gone_and_refused(registry: Registry, driver: int) -> None:
-    token = registry.claim_role("trainer-b")
+    token = claim(registry, "trainer-b")
     registry.publish_trainer("b", token, TrainerCounters(cursor=1, rows=100, fvu=0.25, bits_digest="ab"))
     assert registry.snapshot().trainers["b"].fvu == 0.25
     registry.remove_trainer(driver, "b")
@@ -178,7 +188,7 @@ def test_removed_trainer_is_gone_and_refused(registry: Registry, driver: int) ->
 
 
 def test_heartbeats_tell_silence_from_standing_still(registry: Registry, driver: int) -> None:
-    token = registry.claim_role("producer-0")
+    token = claim(registry, "producer-0")
     assert registry.heartbeats() == {}
     registry.heartbeat("producer-0", token, 5)
     threading.Event().wait(0.05)
@@ -187,7 +197,7 @@ def test_heartbeats_tell_silence_from_standing_still(registry: Registry, driver:
     assert beat.progress == 5 and beat.age_ms < 50 <= beat.progress_age_ms + 1
     registry.heartbeat("producer-0", token, 6)
     assert registry.heartbeats()["producer-0"].progress_age_ms < 50
-    registry.claim_role("producer-0")
+    claim(registry, "producer-0")
     assert registry.heartbeats() == {}
 
 
@@ -199,7 +209,7 @@ def test_first_scale_wins_to_the_last_bit(registry: Registry, driver: int) -> No
 
 
 def test_last_part_completes_a_checkpoint(registry: Registry, driver: int) -> None:
-    tokens = {role: registry.claim_role(role) for role in ("lane-0", "lane-1", "trainer-a")}
+    tokens = {role: claim(registry, role) for role in ("lane-0", "lane-1", "trainer-a")}
     assert [registry.save_part(7, role, token, 3) for role, token in tokens.items()] == [False, False, True]
     assert registry.completed_checkpoints() == [7]
     assert registry.save_part(7, "trainer-a", tokens["trainer-a"], 3), "a repeated call gets the same answer"
@@ -208,14 +218,14 @@ def test_last_part_completes_a_checkpoint(registry: Registry, driver: int) -> No
 
 
 def test_part_that_is_saved_twice_counts_once(registry: Registry, driver: int) -> None:
-    token = registry.claim_role("lane-0")
+    token = claim(registry, "lane-0")
     assert not registry.save_part(0, "lane-0", token, 2)
     assert not registry.save_part(0, "lane-0", token, 2)
     assert registry.completed_checkpoints() == []
 
 
 def test_parts_of_two_barriers_do_not_mix(registry: Registry, driver: int) -> None:
-    lane, trainer = registry.claim_role("lane-0"), registry.claim_role("trainer-a")
+    lane, trainer = claim(registry, "lane-0"), claim(registry, "trainer-a")
     assert not registry.save_part(5, "lane-0", lane, 2)
     assert not registry.save_part(10, "lane-0", lane, 2)
     assert registry.save_part(10, "trainer-a", trainer, 2)
@@ -226,13 +236,13 @@ def test_parts_of_two_barriers_do_not_mix(registry: Registry, driver: int) -> No
 
 
 def test_going_back_drops_newer_checkpoints_and_open_parts(registry: Registry, driver: int) -> None:
-    token = registry.claim_role("lane-0")
+    token = claim(registry, "lane-0")
     for block in (5, 10):
         assert registry.save_part(block, "lane-0", token, 1)
     assert not registry.save_part(15, "lane-0", token, 2)
     registry.begin_stream(driver, StreamPoint(9, 3, 100, (LaneCounters(),), {}, checkpoint=5))
     assert registry.completed_checkpoints() == [5]
-    assert not registry.save_part(15, "trainer-a", registry.claim_role("trainer-a"), 2)
+    assert not registry.save_part(15, "trainer-a", claim(registry, "trainer-a"), 2)
 
 
 def test_events_are_read_from_where_one_was(registry: Registry, driver: int) -> None:
@@ -266,7 +276,7 @@ def test_streams_are_capped(client: redis.Redis, registry: Registry, driver: int
 
 def test_jobs_are_listed_with_their_slowest_trainer(client: redis.Redis, registry: Registry, driver: int) -> None:
     for name, rows in (("a", 500), ("b", 300)):
-        registry.publish_trainer(name, registry.claim_role(f"trainer-{name}"), TrainerCounters(rows=rows))
+        registry.publish_trainer(name, claim(registry, f"trainer-{name}"), TrainerCounters(rows=rows))
     found = {one.name: one for one in list_jobs(client)}[registry.job]
     assert (found.state, found.output, found.tokens, found.is_active) == (JobState.STARTING, "runs/demo", 300, True)
     registry.set_state(driver, JobState.FAILED, "lane-0 died")
@@ -275,7 +285,7 @@ def test_jobs_are_listed_with_their_slowest_trainer(client: redis.Redis, registr
 
 
 def test_numbers_of_numpy_are_kept_as_numbers(registry: Registry, driver: int) -> None:
-    token = registry.claim_role("trainer-a")
+    token = claim(registry, "trainer-a")
     registry.publish_trainer("a", token, TrainerCounters(rows=np.int64(3), fvu=np.float32(0.5)))  # type: ignore[arg-type]
     registry.add_metrics("trainer-a", {"l0": np.float32(2)})  # type: ignore[dict-item]
     found = registry.snapshot().trainers["a"]

@@ -9,6 +9,7 @@ from shared.errors import StaleToken
 from shared.registry import Registry
 from shared.registry_facts import End, LaneCounters, Lease, StreamPoint, Wait
 from shared.registry_keys import job_keys, key
+from tests.redis_fixtures import ask_for_unit, claim, release
 
 NUM_UNITS, NUM_LANES, WINDOW, MAX_ATTEMPTS, TTL_MS = 11, 2, 3, 2, 600_000
 PRODUCERS = st.sampled_from(["p", "q"])
@@ -24,7 +25,7 @@ class UnitsMachine(RuleBasedStateMachine):
         self.driver = registry.claim_job("", "runs/model", resume=True)
         lanes = tuple(LaneCounters(next_block=lane) for lane in range(NUM_LANES))
         registry.begin_stream(self.driver, StreamPoint(NUM_UNITS, WINDOW, 10, lanes, {}, max_attempts=MAX_ATTEMPTS))
-        self.lane_tokens = [registry.claim_role(f"lane-{lane}") for lane in range(NUM_LANES)]
+        self.lane_tokens = [claim(registry, f"lane-{lane}") for lane in range(NUM_LANES)]
         self.state = ["free"] * NUM_UNITS
         self.attempts = [0] * NUM_UNITS
         self.holder: dict[int, tuple[str, int]] = {}
@@ -57,7 +58,7 @@ class UnitsMachine(RuleBasedStateMachine):
     def lease(self, producer: str) -> None:
         for unit in self.units("expired"):
             self.come_back(unit)
-        expected, found = self.expected(), self.registry.lease_unit(producer, TTL_MS)
+        expected, found = self.expected(), ask_for_unit(self.registry, producer, TTL_MS)
         if not isinstance(found, Lease):
             assert found == expected
             return
@@ -96,7 +97,7 @@ class UnitsMachine(RuleBasedStateMachine):
         for index, unit in enumerate(held):
             self.attempts[unit] -= index > 0  # the lowest was in the model, the others only waited
             self.come_back(unit)
-        assert self.registry.release_producer(producer) == held
+        assert release(self.registry, producer) == held
 
     @precondition(lambda self: self.old_tokens)
     @rule(data=st.data())

@@ -11,12 +11,13 @@ from shared.job_state import JobState
 from shared.registry import Registry
 from shared.registry_facts import DeadUnit, End, LaneCounters, Lease, StreamPoint, TrainerCounters, Wait
 from shared.registry_keys import key
+from tests.redis_fixtures import ask_for_unit, claim, release
 
 TTL_MS = 60_000
 
 
 def lease(registry: Registry, producer: str = "producer-0", ttl_ms: int = TTL_MS) -> Lease:
-    found = registry.lease_unit(producer, ttl_ms)
+    found = ask_for_unit(registry, producer, ttl_ms)
     assert isinstance(found, Lease), found
     return found
 
@@ -29,12 +30,12 @@ def run_out(client: redis.Redis, registry: Registry, unit: int) -> None:
 @pytest.fixture
 def lane(registry: Registry, driver: int) -> int:
     """The token of lane-0 of the driver's stream."""
-    return registry.claim_role("lane-0")
+    return claim(registry, "lane-0")
 
 
 def test_units_are_leased_in_order_up_to_the_window(registry: Registry, driver: int) -> None:
     assert [lease(registry).unit for _ in range(6)] == [0, 1, 2, 3, 4, 5]
-    assert registry.lease_unit("producer-0", TTL_MS) == Wait("window")
+    assert ask_for_unit(registry, "producer-0", TTL_MS) == Wait("window")
 
 
 def test_window_moves_with_the_lanes_head(registry: Registry, driver: int, lane: int) -> None:
@@ -42,17 +43,17 @@ def test_window_moves_with_the_lanes_head(registry: Registry, driver: int, lane:
         lease(registry)
     registry.publish_lane(0, lane, LaneCounters(head=2))
     assert [lease(registry).unit for _ in range(2)] == [6, 8]
-    assert registry.lease_unit("producer-0", TTL_MS) == Wait("window")
+    assert ask_for_unit(registry, "producer-0", TTL_MS) == Wait("window")
 
 
 def test_tokens_grow_and_differ(registry: Registry, driver: int) -> None:
-    tokens = [driver, *(lease(registry).token for _ in range(6)), registry.claim_role("lane-1")]
+    tokens = [driver, *(lease(registry).token for _ in range(6)), claim(registry, "lane-1")]
     assert tokens == sorted(set(tokens))
 
 
 def test_no_unit_before_the_stream_has_begun(registry: Registry) -> None:
     registry.claim_job("", "runs/demo", resume=False)
-    assert registry.lease_unit("producer-0", TTL_MS) == Wait("stream")
+    assert ask_for_unit(registry, "producer-0", TTL_MS) == Wait("stream")
 
 
 def test_expired_lease_is_claimed_once(registry: Registry, driver: int) -> None:
@@ -105,7 +106,7 @@ def test_unit_that_its_lane_took_in_is_done_whoever_holds_it(
     registry.publish_lane(0, lane, LaneCounters(head=1, pushed=70, resident=70))
     assert registry.renew_leases("producer-0", {mine.unit: mine.token}, TTL_MS) == []
     registry.finish_unit(mine.unit, mine.token)
-    assert registry.release_producer("producer-0") == []
+    assert release(registry, "producer-0") == []
     assert registry.snapshot().lanes[0].announced == 70
     for name in ("leases", "grants", "attempts", "rows"):
         assert not client.execute_command("EXISTS", key(registry.job, name)), name
@@ -122,7 +123,7 @@ def test_announcing_other_rows_than_before_is_refused(registry: Registry, driver
 def test_dead_producers_units_come_back_at_once_and_first(registry: Registry, driver: int) -> None:
     for number in range(4):
         lease(registry, f"producer-{number % 2}", ttl_ms=TTL_MS - 1000 * number)
-    assert registry.release_producer("producer-0") == [0, 2]
+    assert release(registry, "producer-0") == [0, 2]
     assert [lease(registry, "producer-2").unit for _ in range(3)] == [0, 2, 4]
 
 
@@ -137,10 +138,20 @@ def test_unit_that_comes_back_too_often_is_set_aside(registry: Registry, driver:
     assert "unit 0 was set aside after 5 attempts: not UTF-8" in [one.message for one in registry.events()]
 
 
+def test_producer_that_was_replaced_gets_no_more_units(registry: Registry, driver: int) -> None:
+    zombie = claim(registry, "producer-0")
+    heir = claim(registry, "producer-0")
+    with pytest.raises(StaleToken, match=f"producer-0 token {zombie} is stale, {heir} is in force"):
+        registry.lease_unit("producer-0", zombie, TTL_MS)
+    assert release(registry, "producer-0") == []
+    with pytest.raises(StaleToken, match=f"producer-0 token {heir} is void"):
+        registry.lease_unit("producer-0", heir, TTL_MS)
+
+
 def test_release_without_blame_does_not_count(registry: Registry, driver: int) -> None:
     for _ in range(7):
         assert lease(registry).attempt == 1
-        assert registry.release_producer("producer-0", "fewer producers", is_blamed=False) == [0]
+        assert release(registry, "producer-0", "fewer producers", is_blamed=False) == [0]
     assert registry.dead_units() == []
 
 
@@ -153,22 +164,22 @@ def test_end_comes_when_nothing_can_come_back(registry: Registry) -> None:
     token = registry.claim_job("", "runs/demo", resume=False)
     registry.begin_stream(token, StreamPoint.fresh(3, 4, 100, 2, []))
     held = [lease(registry) for _ in range(3)]
-    assert registry.lease_unit("producer-1", TTL_MS) == Wait("leases")
+    assert ask_for_unit(registry, "producer-1", TTL_MS) == Wait("leases")
     for one in held:
         registry.finish_unit(one.unit, one.token)
-    assert registry.lease_unit("producer-1", TTL_MS) == End()
+    assert ask_for_unit(registry, "producer-1", TTL_MS) == End()
 
 
 def test_end_comes_when_all_lanes_are_satisfied(registry: Registry, driver: int) -> None:
     lease(registry)
     for number in range(2):
-        registry.publish_lane(number, registry.claim_role(f"lane-{number}"), LaneCounters(satisfied=True))
-    assert registry.lease_unit("producer-0", TTL_MS) == End()
+        registry.publish_lane(number, claim(registry, f"lane-{number}"), LaneCounters(satisfied=True))
+    assert ask_for_unit(registry, "producer-0", TTL_MS) == End()
 
 
 def test_end_comes_when_the_job_is_over(registry: Registry, driver: int) -> None:
     registry.set_state(driver, JobState.STOPPED)
-    assert registry.lease_unit("producer-0", TTL_MS) == End()
+    assert ask_for_unit(registry, "producer-0", TTL_MS) == End()
 
 
 def test_resume_leases_from_each_lanes_own_head(registry: Registry, driver: int) -> None:
@@ -217,18 +228,20 @@ def test_lane_cannot_go_back_by_itself(registry: Registry, driver: int, lane: in
 
 
 def test_repeated_request_gets_the_same_unit(registry: Registry, driver: int) -> None:
-    first = registry._call("lease_unit", "producer-0", TTL_MS, "once")
-    assert registry._call("lease_unit", "producer-0", TTL_MS, "once") == first
-    assert registry._call("lease_unit", "producer-0", TTL_MS, "twice")[1] == 1
+    token = claim(registry, "producer-0")
+    first = registry._call("lease_unit", "producer-0", token, TTL_MS, "once")
+    assert registry._call("lease_unit", "producer-0", token, TTL_MS, "once") == first
+    assert registry._call("lease_unit", "producer-0", token, TTL_MS, "twice")[1] == 1
 
 
 def test_repeated_request_for_a_unit_that_has_gone_gets_another(
     client: redis.Redis, registry: Registry, driver: int
 ) -> None:
-    assert registry._call("lease_unit", "producer-0", TTL_MS, "once")[1] == 0
+    token = claim(registry, "producer-0")
+    assert registry._call("lease_unit", "producer-0", token, TTL_MS, "once")[1] == 0
     run_out(client, registry, 0)
     assert lease(registry, "producer-1").unit == 0
-    assert registry._call("lease_unit", "producer-0", TTL_MS, "once")[1] == 1
+    assert registry._call("lease_unit", "producer-0", token, TTL_MS, "once")[1] == 1
 
 
 def test_lane_ahead_of_a_registry_that_lost_its_last_second_is_believed(
