@@ -1,6 +1,8 @@
 """Checkpoints in a run folder: one folder for each part, and a manifest that is written last.
 
-A checkpoint without its manifest does not exist, whatever else lies in its folder.
+A checkpoint without its manifest does not exist, whatever else lies in its folder. A part's folder is named for its
+role and its stream, and never changes: in one stream all who save the same part save the same state, and whoever still
+works on an older stream saves beside it.
 """
 
 import json
@@ -34,9 +36,11 @@ class Checkpoint:
     scales: dict[str, float]
     lanes: tuple[LaneCounters, ...]
     trainers: dict[str, TrainerCounters]
+    stream: int
+    """In which it was saved."""
 
     def part(self, role: str) -> Path:
-        return self.folder / role
+        return self.folder / part_name(role, self.stream)
 
     def point(self, window_units: int, block_rows: int) -> StreamPoint:
         """Where the stream goes on from here."""
@@ -51,8 +55,14 @@ class Checkpoint:
         )
 
 
+def part_name(role: str, stream: int) -> str:
+    """The folder of what `role` saves in a stream."""
+    return f"{role}@{stream}"
+
+
 def seal(
     run_folder: Path,
+    stream: int,
     block: int,
     lanes: list[str],
     trainers: list[str],
@@ -63,9 +73,10 @@ def seal(
     manifest = {
         "format_version": FORMAT_VERSION,
         "block": block,
+        "stream": stream,
         **facts,
-        "lanes": {role: _part(folder / role) for role in lanes},
-        "trainers": {role: _part(folder / role) for role in trainers},
+        "lanes": {role: _part(folder / part_name(role, stream)) for role in lanes},
+        "trainers": {role: _part(folder / part_name(role, stream)) for role in trainers},
     }
     write_atomically(folder / MANIFEST, json.dumps(manifest, indent=2).encode())
     return read_checkpoint(folder)
@@ -98,7 +109,7 @@ def read_checkpoint(folder: Path) -> Checkpoint:
         if manifest["format_version"] != FORMAT_VERSION:
             raise CheckpointError(f"{path} has format version {manifest['format_version']}, not {FORMAT_VERSION}")
         for role, part in manifest["lanes"].items():
-            _check_digests(folder / role, part["digests"])
+            _check_digests(folder / part_name(role, manifest["stream"]), part["digests"])
         return Checkpoint(
             folder=folder,
             block=manifest["block"],
@@ -111,6 +122,7 @@ def read_checkpoint(folder: Path) -> Checkpoint:
                 role.removeprefix("trainer-"): TrainerCounters(**part["counters"])
                 for role, part in manifest["trainers"].items()
             },
+            stream=manifest["stream"],
         )
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise CheckpointError(f"{path} is damaged: {error!r}") from error
@@ -129,11 +141,11 @@ def fingerprint(folder: Path) -> str:
         raise CheckpointError(f"{folder / MANIFEST} is damaged: {error!r}") from error
 
 
-def newest_part(run_folder: Path, role: str) -> tuple[int, Path] | None:
-    """The newest state that `role` has saved whole, in a complete checkpoint or not: its block and folder."""
+def newest_part(run_folder: Path, role: str, stream: int) -> tuple[int, Path] | None:
+    """The newest state that `role` has saved in a stream, in a complete checkpoint or not: its block and folder."""
     for folder in sorted(_folders(run_folder), key=lambda one: -int(one.name)):
-        if (folder / role / "part.json").exists():
-            return int(folder.name), folder / role
+        if (folder / part_name(role, stream)).exists():
+            return int(folder.name), folder / part_name(role, stream)
     return None
 
 

@@ -106,7 +106,8 @@ class Controller:
     def _start(self, checkpoint: Checkpoint | None) -> None:
         """Puts the whole stream at `checkpoint`, or at its beginning, with new actors."""
         self._crew.remove_all()
-        self._registry.begin_stream(self._token, self._point(checkpoint))  # refused, if another driver has the job
+        # refused, if another driver has the job
+        self._crew.stream = self._registry.begin_stream(self._token, self._point(checkpoint))
         checkpoints.drop_after(self._run_folder, checkpoint.block if checkpoint else -1)
         self._checkpoint, self._stop_block, self._is_ending = checkpoint, None, False
         self._skipped.clear()
@@ -178,10 +179,18 @@ class Controller:
             units = self._registry.release_producer(self._token, role, reason)
             self._crew.start_producer(int(name))
             return f"units {', '.join(map(str, units)) or 'none'} leased again, back"
+        if kind == "lane" and self._has_passed_over(int(name)):
+            return self._rewind()
         done = self._replace_lane(int(name)) if kind == "lane" else self._replace_trainer(name)
         if self._stop_block is not None:
             self._crew.tell([self._crew.members[role].actor], "stop_at", self._stop_block)
         return done
+
+    def _has_passed_over(self, index: int) -> bool:
+        """Whether the lane has passed over a unit since the checkpoint: with how many of its rows, nobody knows now."""
+        lanes = self._job.stream.lanes
+        head = self._point(self._checkpoint).lanes[index].head
+        return any(unit % lanes == index and unit // lanes >= head for unit in self._skipped)
 
     def _replace_lane(self, index: int) -> str:
         checkpoint = self._checkpoint
@@ -190,12 +199,15 @@ class Controller:
         token = self._registry.claim_role(self._token, f"lane-{index}")
         self._registry.rewind_lane(self._token, index, point)
         self._crew.start_lane(index, checkpoint, cursors, oldest_lease=token)
-        self._skipped.clear()
+        self._skipped = {unit for unit in self._skipped if unit % self._job.stream.lanes != index}
         return f"back from block {checkpoint.block if checkpoint else 0}"
 
     def _replace_trainer(self, name: str) -> str:
         config = next(trainer for trainer in self._job.trainers if trainer.name == name)
-        saved = checkpoints.newest_part(self._run_folder, f"trainer-{name}")
+        checkpoint = self._checkpoint
+        saved = checkpoints.newest_part(self._run_folder, f"trainer-{name}", self._crew.stream)
+        if saved is None and checkpoint is not None:
+            saved = checkpoint.block, checkpoint.part(f"trainer-{name}")
         self._crew.start_trainer(config, saved[1] if saved else None)
         return f"back from block {saved[0] if saved else 0}"
 
@@ -218,8 +230,10 @@ class Controller:
         """Writes the manifests of checkpoints that became complete, and lets older ones go."""
         newest = self._checkpoint.block if self._checkpoint else -1
         for block in [block for block in snapshot.checkpoints if block > newest]:
+            self._registry.heartbeat_driver(self._token)  # refused, if another driver has the job
             self._checkpoint = checkpoints.seal(
                 self._run_folder,
+                self._crew.stream,
                 block,
                 [f"lane-{index}" for index in range(self._job.stream.lanes)],
                 [f"trainer-{name}" for name in self._names],

@@ -60,6 +60,8 @@ class Crew:
         self._job, self._run_folder, self._registry, self._token = job, run_folder, registry, token
         self._address, self._prepared, self._reservations = address, prepared, reservations
         self._members: dict[str, Member] = {}
+        self.stream = 0
+        """The one that whoever is started works on."""
 
     @property
     def members(self) -> dict[str, Member]:
@@ -185,7 +187,7 @@ class Crew:
 
     def _seat(self, role: str) -> Seat:
         token = self._registry.claim_role(self._token, role)
-        return Seat(self._job, role, token, self._address, self._run_folder, Path.cwd())
+        return Seat(self._job, role, token, self.stream, self._address, self._run_folder, Path.cwd())
 
     def _launch(self, kind: type, role: str, groups: dict[str, int], *args: Any) -> ActorHandle:
         reserved = self._reservations[role]

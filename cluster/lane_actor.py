@@ -18,7 +18,7 @@ from cluster.seat import Seat, prepare_process
 from cluster.stopping import Held
 from shared.digest import file_digest
 from shared.errors import StaleToken
-from shared.files import replace_folder
+from shared.files import first_folder
 from shared.lane import Ack, Lane, LaneEnd, LaneSizes
 from shared.lease_keeper import LeaseKeeper
 from shared.registry_facts import LaneCounters
@@ -136,13 +136,15 @@ class LaneActor:
         if_reachable(lambda: self._registry.publish_lane(self._index, self._seat.token, known))
 
     def _save_part(self, block: int) -> None:
-        with replace_folder(self._seat.part_folder(block)) as folder:
-            counters = self._lane.save(folder)
-            digests = {path.name: file_digest(path) for path in sorted(folder.iterdir())}
-            facts = {"counters": json.loads(counters.to_json()), "digests": digests}
-            (folder / "part.json").write_text(json.dumps(facts))
+        part = self._seat.part_folder(block)
+        if not part.exists():  # else a lane before this one came here, and was the same
+            with first_folder(part) as folder:
+                counters = self._lane.save(folder)
+                digests = {path.name: file_digest(path) for path in sorted(folder.iterdir())}
+                facts = {"counters": json.loads(counters.to_json()), "digests": digests}
+                (folder / "part.json").write_text(json.dumps(facts))
         patiently(lambda: self._registry.save_part(block, self._seat.role, self._seat.token, self._expected_parts))
-        log.info("lane=%d saved_at=%d resident_rows=%d", self._index, block, counters.resident)
+        log.info("lane=%d saved_at=%d", self._index, block)
 
     def _report_until_closed(self) -> None:
         while not self._closing.wait(REPORT_S):

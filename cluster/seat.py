@@ -5,6 +5,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from cluster.checkpoints import part_name
 from shared.config import Job
 from shared.registry import Registry
 from shared.registry_connection import RegistryAddress
@@ -20,6 +21,8 @@ class Seat:
     role: str
     """`producer-0`, `lane-0`, `trainer-topk-512`."""
     token: int
+    stream: int
+    """Which stream of the job's: what was saved in one that began before is not part of this one's checkpoints."""
     address: RegistryAddress
     run_folder: Path
     driver_folder: Path
@@ -30,7 +33,7 @@ class Seat:
 
     def part_folder(self, block: int) -> Path:
         """Where this role saves its part of checkpoint `block`."""
-        return self.run_folder / "checkpoints" / str(block) / self.role
+        return self.run_folder / "checkpoints" / str(block) / part_name(self.role, self.stream)
 
     @property
     def spool_folder(self) -> Path:

@@ -18,7 +18,7 @@ from cluster.patience import if_reachable, patiently
 from cluster.rate import Rate
 from cluster.seat import Seat, prepare_process
 from shared.errors import JobFailed
-from shared.files import write_atomically
+from shared.files import first_folder
 from shared.lease_keeper import LeaseKeeper
 from shared.registry_facts import TrainerCounters
 from shared.row_table import RowFormat, Rows
@@ -122,6 +122,8 @@ class TrainerActor:
         """True if it ended for a stop."""
         lanes_ended, block = 0, None
         self._publish("running")
+        if self._seat.part_folder(self._trainer.cursor).exists():  # it may have died before it could say so
+            self._save(self._trainer.cursor)
         while self._trainer.cursor < self._plan.num_blocks and lanes_ended < self._plan.lanes:
             self._turns += 1
             if self._save_if_due():
@@ -158,10 +160,12 @@ class TrainerActor:
         return False
 
     def _save(self, block: int) -> None:
-        folder = self._seat.part_folder(block)
-        self._trainer.save(folder)
-        counters = self._counters("running", self._trainer.report())
-        write_atomically(folder / "part.json", json.dumps({"counters": json.loads(counters.to_json())}).encode())
+        part = self._seat.part_folder(block)
+        if not part.exists():  # else one before this trainer came here, and was the same
+            counters = self._counters("running", self._trainer.report())
+            with first_folder(part) as folder:
+                self._trainer.save(folder)
+                (folder / "part.json").write_text(json.dumps({"counters": json.loads(counters.to_json())}))
         patiently(lambda: self._registry.save_part(block, self._seat.role, self._seat.token, self._expected_parts))
         log.info("trainer=%s saved_at=%d", self._config.name, block)
 

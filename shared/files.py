@@ -44,6 +44,28 @@ def replace_folder(folder: Path) -> Iterator[Path]:
         raise
 
 
+@contextmanager
+def first_folder(folder: Path) -> Iterator[Path]:
+    """Gives an empty folder to write into; it becomes `folder`, durably, unless there is one by then.
+
+    For what all who write it write alike: whoever is first counts, and it never changes or goes while others read it.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    temporary = _sibling(folder)
+    temporary.mkdir()
+    try:
+        yield temporary
+        _sync_tree(temporary)
+        try:
+            temporary.rename(folder)
+        except OSError:
+            if not folder.exists():
+                raise
+        sync(folder.parent)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
 def sync(path: Path) -> None:
     """Waits until the file or the folder's entries are on disk."""
     descriptor = os.open(path, os.O_RDONLY)

@@ -32,12 +32,12 @@ class JobCalls(ScriptCaller):
             self._client.zadd(JOBS, {self.job: int(str(created_ms))})
         return facts[0]
 
-    def begin_stream(self, token: int, point: StreamPoint) -> None:
-        """Puts units, lanes and trainers where `point` says, for a fresh start or a resume.
+    def begin_stream(self, token: int, point: StreamPoint) -> int:
+        """Puts units, lanes and trainers where `point` says, for a fresh start or a resume; gives the stream's number.
 
         Leases and roles of before are void: claim roles after this.
         """
-        self._call("begin_stream", token, json.dumps(_stream_facts(point)))
+        return self._call("begin_stream", token, json.dumps(_stream_facts(point)))[1]
 
     def rewind_lane(self, token: int, lane: int, point: LaneCounters) -> None:
         """Puts one lane back to `point`: its units from there on are leased anew. `token` is the driver's."""

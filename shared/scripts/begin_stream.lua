@@ -1,4 +1,4 @@
--- begin_stream(driver token, point as JSON) -> {'ok'}
+-- begin_stream(driver token, point as JSON) -> {'ok', the stream's number, which no other one of the job has}
 -- Puts the whole stream where `point` says. Leases, ready units, attempts and parts of incomplete checkpoints go, and
 -- so do all roles; units that were set aside from a lane's head on get another chance.
 local refusal = stale_driver(ARGV[1])
@@ -27,4 +27,4 @@ if point.checkpoint >= 0 then
   redis.call('HSET', K.job, 'checkpoint', point.checkpoint)
 end
 event('stream', point.checkpoint >= 0 and 'goes on from checkpoint ' .. point.checkpoint or 'begins')
-return {'ok'}
+return {'ok', next_token()}

@@ -12,8 +12,11 @@ from shared.registry_facts import LaneCounters, TrainerCounters
 FACTS = {"job": "one", "fingerprint": "f", "num_units": 9, "dead_units": [4], "scales": {"h.0": 0.5}}
 
 
-def save_part(run: Path, block: int, role: str, counters: dict[str, Any]) -> None:
-    folder = run / "checkpoints" / str(block) / role
+STREAM = 7
+
+
+def save_part(run: Path, block: int, role: str, counters: dict[str, Any], stream: int = STREAM) -> None:
+    folder = run / "checkpoints" / str(block) / f"{role}@{stream}"
     folder.mkdir(parents=True)
     (folder / "rows.arrow").write_bytes(f"{role} at {block}".encode())
     digests = {"rows.arrow": file_digest(folder / "rows.arrow")}
@@ -27,7 +30,7 @@ def save_parts(run: Path, block: int) -> None:
 
 def seal(run: Path, block: int) -> checkpoints.Checkpoint:
     save_parts(run, block)
-    return checkpoints.seal(run, block, ["lane-0"], ["trainer-a"], FACTS)
+    return checkpoints.seal(run, STREAM, block, ["lane-0"], ["trainer-a"], FACTS)
 
 
 def blocks(run: Path) -> list[int]:
@@ -35,7 +38,7 @@ def blocks(run: Path) -> list[int]:
 
 
 def damage(run: Path, block: int) -> None:
-    (run / "checkpoints" / str(block) / "lane-0" / "rows.arrow").write_bytes(b"other bytes")
+    (run / "checkpoints" / str(block) / "lane-0@7" / "rows.arrow").write_bytes(b"other bytes")
 
 
 def test_sealed_checkpoint_reads_back(tmp_path: Path) -> None:
@@ -44,7 +47,7 @@ def test_sealed_checkpoint_reads_back(tmp_path: Path) -> None:
     assert (sealed.block, sealed.num_units, sealed.dead_units, sealed.scales) == (20, 9, (4,), {"h.0": 0.5})
     assert sealed.lanes == (LaneCounters(next_block=20, emitted=200),)
     assert sealed.trainers == {"a": TrainerCounters(cursor=20, rows=200)}
-    assert sealed.part("lane-0") == tmp_path / "checkpoints" / "20" / "lane-0"
+    assert sealed.part("lane-0") == tmp_path / "checkpoints" / "20" / "lane-0@7"
 
 
 def test_stream_goes_on_from_the_checkpoint(tmp_path: Path) -> None:
@@ -80,7 +83,7 @@ def test_nothing_is_begun_anew_when_every_checkpoint_is_damaged(tmp_path: Path) 
     for block in (20, 40):
         seal(tmp_path, block)
         damage(tmp_path, block)
-    with pytest.raises(CheckpointError, match=r"40/lane-0/rows\.arrow is damaged: its checksum"):
+    with pytest.raises(CheckpointError, match=r"40/lane-0@7/rows\.arrow is damaged: its checksum"):
         checkpoints.newest(tmp_path)
 
 
@@ -98,7 +101,7 @@ def test_damaged_manifest_is_named(tmp_path: Path, text: str, words: str) -> Non
 
 def test_lost_file_of_a_lane_is_damage(tmp_path: Path) -> None:
     folder = seal(tmp_path, 20).folder
-    (folder / "lane-0" / "rows.arrow").unlink()
+    (folder / "lane-0@7" / "rows.arrow").unlink()
     with pytest.raises(CheckpointError, match="is damaged"):
         checkpoints.read_checkpoint(folder)
 
@@ -106,16 +109,24 @@ def test_lost_file_of_a_lane_is_damage(tmp_path: Path) -> None:
 def test_checkpoint_is_not_sealed_while_a_part_is_missing(tmp_path: Path) -> None:
     save_part(tmp_path, 20, "lane-0", {})
     with pytest.raises(CheckpointError, match="trainer-a"):
-        checkpoints.seal(tmp_path, 20, ["lane-0"], ["trainer-a"], FACTS)
+        checkpoints.seal(tmp_path, STREAM, 20, ["lane-0"], ["trainer-a"], FACTS)
     assert checkpoints.newest(tmp_path) is None
 
 
 def test_one_part_may_be_newer_than_the_newest_checkpoint(tmp_path: Path) -> None:
     seal(tmp_path, 20)
     save_part(tmp_path, 40, "trainer-a", {})
-    (tmp_path / "checkpoints" / "60" / "trainer-a").mkdir(parents=True)
-    assert checkpoints.newest_part(tmp_path, "trainer-a") == (40, tmp_path / "checkpoints" / "40" / "trainer-a")
-    assert checkpoints.newest_part(tmp_path, "trainer-b") is None
+    newest = (40, tmp_path / "checkpoints" / "40" / "trainer-a@7")
+    assert checkpoints.newest_part(tmp_path, "trainer-a", STREAM) == newest
+    assert checkpoints.newest_part(tmp_path, "trainer-b", STREAM) is None
+
+
+def test_what_is_saved_in_an_older_stream_is_no_part_of_this_one(tmp_path: Path) -> None:
+    sealed = seal(tmp_path, 20)
+    save_part(tmp_path, 20, "lane-0", {"next_block": 99}, stream=3)
+    save_part(tmp_path, 40, "trainer-a", {}, stream=3)
+    assert checkpoints.newest(tmp_path) == sealed
+    assert checkpoints.newest_part(tmp_path, "trainer-a", STREAM) == (20, sealed.part("trainer-a"))
 
 
 def test_pruning_keeps_the_newest_and_what_is_in_the_making(tmp_path: Path) -> None:

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from shared.files import replace_folder, write_atomically
+from shared.files import first_folder, replace_folder, write_atomically
 
 
 def test_a_file_is_replaced_whole(tmp_path: Path) -> None:
@@ -50,3 +50,19 @@ def test_an_error_while_writing_leaves_the_old_folder(tmp_path: Path) -> None:
         raise RuntimeError("disk")
     assert [path.name for path in folder.iterdir()] == ["old"]
     assert [path.name for path in tmp_path.iterdir()] == ["sae"]
+
+
+def test_of_two_that_write_a_folder_the_first_counts(tmp_path: Path) -> None:
+    folder = tmp_path / "40" / "lane-0@7"
+    with first_folder(folder) as late:
+        (late / "state").write_text("late")
+        with first_folder(folder) as early:
+            (early / "state").write_text("early")
+    assert (folder / "state").read_text() == "early"
+    assert list(folder.parent.iterdir()) == [folder]
+
+
+def test_a_first_folder_that_fails_leaves_nothing(tmp_path: Path) -> None:
+    with pytest.raises(ZeroDivisionError), first_folder(tmp_path / "40") as temporary:
+        (temporary / "state").write_text(str(1 / 0))
+    assert list(tmp_path.iterdir()) == []
