@@ -135,10 +135,12 @@ def newest_block(run_folder: Path) -> int | None:
 
 def fingerprint(folder: Path) -> str:
     """Of the corpus that a checkpoint's trainers read. Raises CheckpointError if its manifest is damaged."""
-    try:
-        return json.loads((folder / MANIFEST).read_bytes())["fingerprint"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise CheckpointError(f"{folder / MANIFEST} is damaged: {error!r}") from error
+    return _fact(folder, "fingerprint")
+
+
+def part_of(folder: Path, role: str) -> Path:
+    """What `role` saved for a complete checkpoint. Raises CheckpointError if its manifest is damaged."""
+    return folder / part_name(role, _fact(folder, "stream"))
 
 
 def newest_part(run_folder: Path, role: str, stream: int) -> tuple[int, Path] | None:
@@ -168,6 +170,13 @@ def drop_after(run_folder: Path, block: int) -> None:
     for folder in _folders(run_folder):
         if int(folder.name) > block:
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def _fact(folder: Path, name: str) -> Any:
+    try:
+        return json.loads((folder / MANIFEST).read_bytes())[name]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(f"{folder / MANIFEST} is damaged: {error!r}") from error
 
 
 def _folders(run_folder: Path) -> list[Path]:

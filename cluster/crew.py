@@ -1,6 +1,7 @@
 """The actors of a running job: started, named, watched by the references of their `run` calls, ended."""
 
 import logging
+import shutil
 import time
 from contextlib import suppress
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from cluster.lane_actor import LaneActor, LaneStart
 from cluster.placement import Reservation
 from cluster.preparation import Prepared
 from cluster.producer_actor import ProducerActor
-from cluster.seat import Seat
+from cluster.seat import SPOOL, Seat
 from cluster.trainer_actor import TrainerActor
 from shared.config import Job
 from shared.errors import LaneClosed
@@ -92,6 +93,8 @@ class Crew:
             "fetch": 2 * len(self._job.trainers) + 2,
             "control": 2,
         }
+        for left in (self._run_folder / SPOOL).glob(f"{role}@*"):
+            shutil.rmtree(left, ignore_errors=True)  # by a lane before this one
         seat = self._seat(role)
         begin = LaneStart(
             cursors,

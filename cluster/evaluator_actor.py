@@ -47,20 +47,21 @@ class EvaluatorActor:
         self._registry = seat.open_registry()
         self._plan = StreamPlan.of(seat.job)
         self._gauges: dict[str, Gauges] = {}
-        self._steps = 0
-        """Done so far: what its heartbeat tells."""
+        self._turns = 0
+        """Steps and waits: what its heartbeat tells."""
 
     def __repr__(self) -> str:
         return "Evaluator()"
 
     def run(self) -> None:
         """Measure until the driver ends this actor; its reference tells the driver when it dies."""
-        LeaseKeeper(self._registry, self._seat.role, self._seat.token).start(lambda: self._steps)
+        LeaseKeeper(self._registry, self._seat.role, self._seat.token).start(lambda: self._turns)
         evaluator = self._load()
         last = max((one.block for one in patiently(self._registry.snapshot).evaluations.values()), default=0)
         while True:
             block = due(checkpoints.newest_block(self._seat.run_folder), last, self._job.evaluation.every_blocks)
             if block is None:
+                self._turns += 1
                 time.sleep(POLL_S)
             elif self._measure(evaluator, block):
                 last = block
@@ -103,7 +104,7 @@ class EvaluatorActor:
         gauges.set(fields)
 
     def _on_step(self) -> None:
-        self._steps += 1
+        self._turns += 1
 
 
 def due(newest: int | None, last: int, every_blocks: int | None) -> int | None:

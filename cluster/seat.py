@@ -38,7 +38,7 @@ class Seat:
     @property
     def spool_folder(self) -> Path:
         """Where this role, a lane, puts blocks that its log has no room for."""
-        return self.run_folder / SPOOL / self.role
+        return self.run_folder / SPOOL / f"{self.role}@{self.token}"
 
 
 def prepare_process(seat: Seat) -> None:

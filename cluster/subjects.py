@@ -42,7 +42,8 @@ def find_saved(run_folder: Path, job: Job, names: Sequence[str]) -> Saved:
 
 def in_checkpoint(run_folder: Path, job: Job, block: int) -> Saved:
     """All SAEs as of one checkpoint."""
-    parts = {one.name: run_folder / "checkpoints" / str(block) / f"trainer-{one.name}" for one in job.trainers}
+    folder = run_folder / "checkpoints" / str(block)
+    parts = {one.name: checkpoints.part_of(folder, f"trainer-{one.name}") for one in job.trainers}
     return Saved(parts, block)
 
 
