@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from tiny_models import text, tiny_gpt2
 
+from cluster.checkpoints import part_name
 from producers.corpus import Corpus
 from producers.producer import Producer
 from shared.config import Job
@@ -19,6 +20,8 @@ from trainers.batches import to_float32
 HOOKPOINT = "transformer.h.1"
 BLOCK = 2
 """Of the checkpoint."""
+STREAM = 7
+"""The job's number of the stream that it was saved in."""
 
 
 def make_job(folder: Path, **evaluation: object) -> Job:
@@ -56,8 +59,8 @@ def train_run(job: Job, finished: bool = True) -> Path:
             trainer.read(block, rows.slice(block * 2000, block * 2000 + 2000))
         if finished:
             trainer.save_sae(folder / "saes" / config.name, _facts(job, corpus))
-        trainer.save(folder / "checkpoints" / str(BLOCK) / f"trainer-{config.name}")
-    manifest = {"fingerprint": corpus.fingerprint}
+        trainer.save(folder / "checkpoints" / str(BLOCK) / part_name(f"trainer-{config.name}", STREAM))
+    manifest = {"fingerprint": corpus.fingerprint, "stream": STREAM}
     (folder / "checkpoints" / str(BLOCK) / "manifest.json").write_text(json.dumps(manifest))
     return folder
 
