@@ -92,7 +92,7 @@ def test_job_that_the_registry_has_lost_is_resumed(registry: Registry) -> None:
 
 def test_only_the_newest_evaluator_publishes_and_what_it_found_outlives_it(registry: Registry, driver: int) -> None:
     registry.begin_stream(driver, StreamPoint.fresh(1, 1, 1, 1, ["a"]))
-    older, newer = registry.claim_role("evaluator"), registry.claim_role("evaluator")
+    older, newer = claim(registry, "evaluator"), claim(registry, "evaluator")
     record = EvaluationRecord(block=40, tokens=4000, contexts=9, fvu=0.25, ce_increase=0.5)
     registry.publish_evaluation(newer, "a", record)
     with pytest.raises(StaleToken):
