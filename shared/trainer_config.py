@@ -219,6 +219,26 @@ class GatedConfig(UnitNormConfig):
     """Adam's decay rates of the gradient's mean and mean square."""
 
 
+class PAnnealConfig(UnitNormConfig):
+    """p-annealing (Karvonen et al. 2024, arXiv:2408.00113), as that sweep has it. lr defaults to 3e-4."""
+
+    architecture: Literal["p_anneal"]
+    l1_coefficient: AtLeastZero = 0.01
+    """λ while p is 1; the sweep has 0.006 to 0.025."""
+    l1_warmup_fraction: Fraction = 0.02
+    """As in UnitNormConfig: 5,000 of 244,000 steps."""
+    lr_warmup_fraction: Fraction = 0.004
+    """Share of the token budget over which the learning rate rises from 0 (1,000 steps)."""
+    lr_decay_fraction: Fraction = 0.2
+    """Share of the token budget at its end over which the learning rate falls linearly to 0."""
+    p_end: Annotated[Number, Field(gt=0, le=1)] = 0.2
+    """The last power of activations in the penalty; the first is 1, and 0 would have no gradient."""
+    num_powers: Annotated[Whole, Field(ge=2)] = 10
+    """Powers that the penalty goes through at equal distances."""
+    anneal_from_fraction: Annotated[Number, Field(ge=0, lt=1)] = 0.04
+    """Share of the token budget after which that begins (10,000 steps); each power then stays for as long."""
+
+
 class JumpReLUConfig(TrainerConfig):
     """JumpReLU with an L0 penalty (Rajamanoharan et al. 2024, arXiv:2407.14435) and directions of length one.
 
@@ -348,6 +368,7 @@ TRAINER_CONFIGS: dict[str, type[TrainerConfig]] = {
     "topk": TopKConfig,
     "relu_l1": ReluL1Config,
     "relu_l1_2023": ReluL12023Config,
+    "p_anneal": PAnnealConfig,
     "gated": GatedConfig,
     "jumprelu": JumpReLUConfig,
     "transcoder": TranscoderConfig,

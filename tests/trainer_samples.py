@@ -4,7 +4,15 @@ import numpy as np
 import torch
 
 from shared.row_table import Rows
-from shared.trainer_config import GatedConfig, JumpReLUConfig, ReluL1Config, ReluL12023Config, TopKConfig, TrainerConfig
+from shared.trainer_config import (
+    GatedConfig,
+    JumpReLUConfig,
+    PAnnealConfig,
+    ReluL1Config,
+    ReluL12023Config,
+    TopKConfig,
+    TrainerConfig,
+)
 from trainers import Trainer, activation_scale
 
 D_IN, NUM_FEATURES, BLOCK_ROWS = 32, 48, 1000
@@ -25,6 +33,16 @@ RELU_L1_2023 = ReluL12023Config(
     resample_rows_fraction=0.1,
     resample_rewarm_fraction=0.05,
 )
+P_ANNEAL = PAnnealConfig(
+    name="p",
+    architecture="p_anneal",
+    num_latents=64,
+    batch_rows=170,
+    lr=3e-3,
+    lr_decay_fraction=0.0,
+    l1_coefficient=0.4,
+    num_powers=4,
+)
 GATED = GatedConfig(
     name="g", architecture="gated", num_latents=64, batch_rows=170, lr=3e-3, l1_coefficient=0.5, lr_warmup_fraction=0.02
 )
@@ -41,7 +59,17 @@ JUMPRELU = JumpReLUConfig(
     lr_warmup_fraction=0.1,
 )
 
-SAMPLES: dict[str, TrainerConfig] = {one.architecture: one for one in (TOPK, RELU_L1, RELU_L1_2023, GATED, JUMPRELU)}
+SAMPLES: dict[str, TrainerConfig] = {
+    one.architecture: one
+    for one in (
+        TOPK,
+        RELU_L1,
+        RELU_L1_2023,
+        P_ANNEAL,
+        GATED,
+        JUMPRELU,
+    )
+}
 """One small trainer of each architecture, all of whose parts come into play within 5 blocks."""
 
 

@@ -24,6 +24,7 @@ KEYS: dict[str, dict[str, Any]] = {
     "relu_l1": {"l1_coefficient": 1.0, "lr": 1e-2},
     "relu_l1_2023": {"l1_coefficient": 0.3, "lr": 1e-2},
     "gated": {"l1_coefficient": 0.5, "lr": 1e-2},
+    "p_anneal": {"l1_coefficient": 0.1, "lr": 1e-2},
     "jumprelu": {
         "target_l0": 2.0,
         "threshold_init": 0.1,
@@ -35,7 +36,11 @@ KEYS: dict[str, dict[str, Any]] = {
 }
 """Of each architecture, for activations scaled as is its default."""
 APART_KEYS: dict[str, dict[str, Any]] = {"topk": {"lr": 3e-3}}
-SUPERPOSED_KEYS: dict[str, dict[str, Any]] = {"relu_l1": {"l1_coefficient": 2.0}, "gated": {"l1_coefficient": 0.6}}
+SUPERPOSED_KEYS: dict[str, dict[str, Any]] = {
+    "relu_l1": {"l1_coefficient": 2.0},
+    "gated": {"l1_coefficient": 0.6},
+    "p_anneal": {"l1_coefficient": 0.35},
+}
 SUPERPOSED_MCC = {"jumprelu": 0.8}
 """In runs this short its estimator leaves some features two latents; else 0.9."""
 
