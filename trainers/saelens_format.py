@@ -38,9 +38,12 @@ TRANSCODERS = {
     ("standard", True): "skip_transcoder",
     ("topk", False): "topk_transcoder",
     ("topk", True): "topk_skip_transcoder",
+    ("jumprelu", False): "jumprelu_transcoder",
+    ("jumprelu", True): "jumprelu_skip_transcoder",
 }
 """SAELens' name of what is active, and whether there is W_skip -> the transcoder's architecture."""
-KNOWN = frozenset(("standard", "topk", "jumprelu", "gated", "transcoder", "skip_transcoder"))
+OWN_TRANSCODERS = ("topk_transcoder", "topk_skip_transcoder")
+KNOWN = frozenset(("standard", "topk", "jumprelu", "gated", *TRANSCODERS.values())).difference(OWN_TRANSCODERS)
 """Architectures that SAELens 6.54 can use after training and that Headrace reads; it refuses others by their names."""
 SAELENS_VERSION = "6.54.12"
 """The version whose format this is; without one SAELens takes the folder for a format of 2024."""

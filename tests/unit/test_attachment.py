@@ -39,11 +39,15 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, nn.Module]:
 
 def random_sae(d_in: int = WIDTH, seed: int = 0) -> TopK:
     sae = TopK(d_in, NUM_LATENTS, k=4)
+    randomise(sae, seed)
+    return sae
+
+
+def randomise(sae: TopK, seed: int = 0) -> None:
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for parameter in sae.parameters():
             parameter.normal_(0, 0.3, generator=generator)
-    return sae
 
 
 def token_ids(num_tokens: int = 7) -> Tensor:
@@ -204,27 +208,20 @@ def test_a_normalisation_of_each_row_is_undone(normalize: str, models: dict[str,
         assert_close(output_of(model, ids), clean, rtol=0, atol=1e-5)
 
 
-class Doubling(nn.Module):
-    """A transcoder of a kind: reads 16 values and gives 16 others."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.d_in, self.scale = WIDTH, nn.Parameter(torch.tensor(2.0))
-
-    def encode(self, x: Tensor) -> Tensor:
-        return x.relu()
-
-    def reconstruct_raw(self, x: Tensor, acts: Tensor) -> Tensor:
-        return acts * self.scale + 0.5 * x
-
-
-def test_a_transcoder_reads_one_hookpoint_and_replaces_another(models: dict[str, nn.Module]) -> None:
+@pytest.mark.parametrize("keep_error", [False, True])
+def test_a_transcoder_reads_one_hookpoint_and_replaces_another(keep_error: bool, models: dict[str, nn.Module]) -> None:
     model, ids, seen = models["gpt2"], token_ids(), []
-    replaced_by_hand(model, "transformer.h.1.mlp:in", ids, lambda x: seen.append(x) or x)
-    with features.attach(model, Doubling(), "transformer.h.1.mlp:in", output="transformer.h.1.mlp"):
+    transcoder = TopK(WIDTH, NUM_LATENTS, k=4, d_out=WIDTH, subtracts_b_dec=False)
+    transcoder.add_skip()
+    randomise(transcoder)
+    clean = replaced_by_hand(model, "transformer.h.1.mlp:in", ids, lambda x: seen.append(x) or x)
+    with features.attach(
+        model, transcoder, "transformer.h.1.mlp:in", keep_error, output="transformer.h.1.mlp"
+    ) as attached:
         spliced = output_of(model, ids)
-    by_hand = replaced_by_hand(model, "transformer.h.1.mlp", ids, lambda _: seen[0].relu() * 2 + 0.5 * seen[0])
-    assert_close(spliced, by_hand, rtol=0, atol=0)
+    by_hand = replaced_by_hand(model, "transformer.h.1.mlp", ids, lambda _: transcoder(seen[0]))
+    assert_close(spliced, clean if keep_error else by_hand, rtol=0, atol=1e-5 if keep_error else 0)
+    assert attached.acts is not None and torch.equal(attached.acts, transcoder.encode(seen[0]))
 
 
 def test_what_does_not_fit_is_refused_with_a_sentence(models: dict[str, nn.Module]) -> None:

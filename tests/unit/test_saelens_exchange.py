@@ -59,6 +59,16 @@ SAVED: dict[str, Callable[[Any], tuple[Any, Any]]] = {
         s.TopKSAE,
         s.TopKSAEConfig(D_IN, NUM_LATENTS, k=4, rescale_acts_by_decoder_norm=True),
     ),
+    "gated": lambda s: (s.GatedSAE, s.GatedSAEConfig(D_IN, NUM_LATENTS)),
+    "jumprelu": lambda s: (s.JumpReLUSAE, s.JumpReLUSAEConfig(D_IN, NUM_LATENTS)),
+    "jumprelu transcoder": lambda s: (
+        s.JumpReLUTranscoder,
+        s.JumpReLUTranscoderConfig(D_IN, NUM_LATENTS, apply_b_dec_to_input=False, d_out=9),
+    ),
+    "jumprelu skip transcoder": lambda s: (
+        s.JumpReLUSkipTranscoder,
+        s.JumpReLUSkipTranscoderConfig(D_IN, NUM_LATENTS, apply_b_dec_to_input=False, d_out=9),
+    ),
     "transcoder": lambda s: (s.Transcoder, s.TranscoderConfig(D_IN, NUM_LATENTS, apply_b_dec_to_input=False, d_out=9)),
     "skip transcoder": lambda s: (
         s.SkipTranscoder,
