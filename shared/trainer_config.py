@@ -268,6 +268,33 @@ class JumpReLUConfig(TrainerConfig):
     """Adam's decay rates of the gradient's mean and mean square."""
 
 
+class JumpReLUTanhConfig(TrainerConfig):
+    """JumpReLU with a tanh penalty, decoder norms free (Anthropic, January 2025). lr defaults to 2e-4.
+
+    An optimiser step is 32,768 rows, as published, in eight batches.
+    """
+
+    architecture: Literal["jumprelu_tanh"]
+    accumulate: Positive = 8
+    """Batches whose gradients are averaged into one optimiser step."""
+    sparsity_coefficient: AtLeastZero = 10.0
+    """λ_S, for activations scaled to a mean norm of sqrt(d_in); the update has about 10 to 20."""
+    sparsity_warmup_fraction: Fraction = 1.0
+    """Share of the token budget over which λ_S rises from 0."""
+    tanh_scale: PositiveFloat = 4.0
+    """c: how soon an activation counts as one that is there."""
+    pre_act_coefficient: AtLeastZero = 3e-6
+    """λ_P: draws latents that do not fire towards their thresholds."""
+    bandwidth: PositiveFloat = 2.0
+    """ε, the width of the window about a threshold whose pre-activations give its gradient."""
+    log_threshold_init: Number = 0.1
+    """The logarithm of every latent's threshold at the start."""
+    start_l0: PositiveFloat = 10_000.0
+    """Latents that fire on a row at the start: each on a share start_l0 / num_latents of the rows, at most half."""
+    lr_decay_fraction: Fraction = 0.2
+    """Share of the token budget at its end over which the learning rate falls linearly to 0."""
+
+
 class EitherConfig(ActiveConfig):
     """What architectures share that are made sparse in one of two ways, each with keys of its own."""
 
@@ -371,6 +398,7 @@ TRAINER_CONFIGS: dict[str, type[TrainerConfig]] = {
     "p_anneal": PAnnealConfig,
     "gated": GatedConfig,
     "jumprelu": JumpReLUConfig,
+    "jumprelu_tanh": JumpReLUTanhConfig,
     "transcoder": TranscoderConfig,
     "skip_transcoder": TranscoderConfig,
     OWN: OwnConfig,

@@ -7,6 +7,7 @@ from shared.row_table import Rows
 from shared.trainer_config import (
     GatedConfig,
     JumpReLUConfig,
+    JumpReLUTanhConfig,
     PAnnealConfig,
     ReluL1Config,
     ReluL12023Config,
@@ -58,6 +59,15 @@ JUMPRELU = JumpReLUConfig(
     l0_warmup_fraction=0.1,
     lr_warmup_fraction=0.1,
 )
+JUMPRELU_TANH = JumpReLUTanhConfig(
+    name="a",
+    architecture="jumprelu_tanh",
+    num_latents=64,
+    batch_rows=55,
+    accumulate=2,
+    lr=5e-3,
+    sparsity_coefficient=0.5,
+)
 
 SAMPLES: dict[str, TrainerConfig] = {
     one.architecture: one
@@ -68,6 +78,7 @@ SAMPLES: dict[str, TrainerConfig] = {
         P_ANNEAL,
         GATED,
         JUMPRELU,
+        JUMPRELU_TANH,
     )
 }
 """One small trainer of each architecture, all of whose parts come into play within 5 blocks."""

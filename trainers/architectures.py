@@ -14,6 +14,7 @@ from shared.refusal import refusal
 from shared.trainer_config import OwnConfig, TrainerConfig
 from trainers.gated import GatedObjective
 from trainers.jumprelu_l0 import JumpReLUObjective
+from trainers.jumprelu_tanh import JumpReLUTanhObjective
 from trainers.objective import Objective
 from trainers.p_anneal import PAnnealObjective
 from trainers.relu_l1 import ReluL1Objective
@@ -30,6 +31,7 @@ ARCHITECTURES: dict[str, Callable[[Any, tuple[int, ...], torch.Generator], Objec
     "transcoder": transcoder,
     "skip_transcoder": transcoder,
     "jumprelu": JumpReLUObjective,
+    "jumprelu_tanh": JumpReLUTanhObjective,
 }
 
 

@@ -57,6 +57,14 @@ def jumprelu(at: Setting, p: Weights, q: Weights) -> Tensor:
     return (error.square().sum(1) + 0.1 * fires.sum(1)).mean()
 
 
+def jumprelu_tanh(at: Setting, p: Weights, q: Weights) -> Tensor:
+    pre_acts, threshold, norms = at.x @ p["W_enc"].T + p["b_enc"], p["log_threshold"].exp(), p["W_dec"].norm(dim=1)
+    acts = pre_acts * (pre_acts > threshold)
+    error = at.x - acts @ p["W_dec"] - p["b_dec"]
+    tanh = (FRACTION * 1.5 * (4 * acts * norms).tanh()).sum(1)
+    return (error.square().sum(1) + tanh + 0.01 * ((threshold - pre_acts).relu() * norms).sum(1)).mean()
+
+
 def topk(at: Setting, p: Weights, q: Weights) -> Tensor:
     pre_acts = (at.x - p["b_dec"]) @ p["W_enc"].T + p["b_enc"]
     error = at.x - largest(pre_acts, 4) @ p["W_dec"] - p["b_dec"]
@@ -93,6 +101,11 @@ CASES = {
     "relu_l1": Case(relu_l1, {"l1_coefficient": 1.5}),
     "relu_l1_2023": Case(relu_l1_2023, {"l1_coefficient": 1.5}),
     "jumprelu": Case(jumprelu, {"l0_coefficient": 0.1, "threshold_init": 0.3}, by_estimator=("log_threshold",)),
+    "jumprelu_tanh": Case(
+        jumprelu_tanh,
+        {"sparsity_coefficient": 1.5, "pre_act_coefficient": 0.01},
+        by_estimator=("log_threshold",),
+    ),
 }
 EVERY = pytest.mark.parametrize("architecture", CASES)
 

@@ -33,9 +33,10 @@ KEYS: dict[str, dict[str, Any]] = {
         "lr": 1e-2,
         "lr_decay_fraction": 0.3,
     },
+    "jumprelu_tanh": {"sparsity_coefficient": 0.7, "lr": 5e-3, "accumulate": 1},
 }
 """Of each architecture, for activations scaled as is its default."""
-APART_KEYS: dict[str, dict[str, Any]] = {"topk": {"lr": 3e-3}}
+APART_KEYS: dict[str, dict[str, Any]] = {"topk": {"lr": 3e-3}, "jumprelu_tanh": {"sparsity_coefficient": 1.0}}
 SUPERPOSED_KEYS: dict[str, dict[str, Any]] = {
     "relu_l1": {"l1_coefficient": 2.0},
     "gated": {"l1_coefficient": 0.6},
