@@ -35,9 +35,15 @@ def next_commands(job: Job) -> list[str]:
     python = "python" if shutil.which("headrace") else os.path.relpath(sys.executable)
     return [
         f"{command()} status {job.output}",
+        *([f"{command()} evaluate {job.output}"] if _has_held_out_text(Path(job.output)) else []),
         f"{python} -c \"from trainers import load_sae; print(load_sae('{first}'))\"",
         f"{python} -c \"from sae_lens import SAE; print(SAE.load_from_disk('{first}').cfg)\"",
     ]
+
+
+def _has_held_out_text(run_folder: Path) -> bool:
+    ledger = run_folder / "ledger.json"
+    return ledger.is_file() and bool(json.loads(ledger.read_bytes()).get("held_out_contexts"))
 
 
 def command() -> str:
