@@ -10,6 +10,7 @@ from typing import Any
 from cluster.html import Html, element, table
 from cluster.page import document, figures, plotly
 from cluster.plot import colour
+from cluster.report_held_out import held_out_section
 from cluster.report_plots import plots
 from cluster.run_facts import RunFacts, SaeRow, read_run
 from cluster.wording import NONE, count, decimals, duration, percent, plural, whole
@@ -37,6 +38,7 @@ def page(run: RunFacts) -> str:
         run.job.name,
         _header(run),
         _sae_section(run),
+        held_out_section(run.saes, [_sae_name(one, index) for index, one in enumerate(run.saes)]) or Html(),
         _plot_section(run),
         _ledger_section(run),
         _event_section(run),
@@ -91,7 +93,7 @@ def _sae_section(run: RunFacts) -> Html:
 def _sae_row(one: SaeRow, index: int, best: bool, with_hookpoint: bool) -> list[str]:
     fvu = decimals(one.fvu, 4)
     return [
-        Html(_swatch(index) + element("span", one.name)),
+        _sae_name(one, index),
         one.architecture or NONE,
         *([one.hookpoint or NONE] if with_hookpoint else []),
         whole(one.num_latents),
@@ -103,6 +105,10 @@ def _sae_row(one: SaeRow, index: int, best: bool, with_hookpoint: bool) -> list[
         count(one.tokens_per_s),
         element("code", one.path) if one.path else "in training",
     ]
+
+
+def _sae_name(one: SaeRow, index: int) -> Html:
+    return Html(_swatch(index) + element("span", one.name))
 
 
 def _swatch(index: int) -> Html:

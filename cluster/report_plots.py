@@ -16,7 +16,7 @@ MAX_LABELS = 12
 
 def plots(run: RunFacts) -> list[Plot]:
     """Those that have something to show."""
-    drawn = [draw(run) for draw in (_fvu, _l0, _dead, _losses, _front, _sizes, _rates, _contexts)]
+    drawn = [draw(run) for draw in DRAWN]
     return [plot for plot in drawn if plot is not None]
 
 
@@ -34,15 +34,61 @@ def _dead(run: RunFacts) -> Plot | None:
     return _by_tokens(run, "dead_fraction", "Dead latents by tokens", note, "dead", ".2%", tickformat=".0%")
 
 
-def _by_tokens(run: RunFacts, name: str, title: str, note: str, axis: str, wording: str, **y_axis: Any) -> Plot | None:
+def _held_out_fvu(run: RunFacts) -> Plot | None:
+    note = "The same on text that no trainer has read, measured at checkpoints."
+    return _by_tokens(run, "fvu", "Held-out FVU by tokens", note, "FVU", ".4f", "evaluation", **LOG)
+
+
+def _increase(run: RunFacts) -> Plot | None:
+    note = (
+        "How much the model's cross-entropy rises with the reconstruction in place, on text that no trainer has read."
+    )
+    return _by_tokens(run, "ce_increase", "ΔCE by tokens", note, "nats per token", ".4f", "evaluation")
+
+
+def _density(run: RunFacts) -> Plot | None:
+    """A line of steps for each SAE: latents in each bin of log10 of their density."""
+    figure = empty_figure("log10 of the share of held-out tokens on which a latent fires", "share of latents", ".2%")
+    for index, sae in enumerate(run.saes):
+        if found := (sae.held_out or {}).get("density"):
+            latents = max(1, sum(found["counts"]) + found["never"])
+            shares = [number / latents for number in found["counts"]]
+            line = {"color": colour(index), "width": 1.8, "dash": dash_of(index), "shape": "hv"}
+            figure.add_scatter(
+                x=found["edges"][:-1],
+                y=shares,
+                name=sae.name,
+                legendgroup=sae.name,
+                line=line,
+                mode="lines",
+                meta=sae.name,
+            )
+    if not figure.data:
+        return None
+    figure.update_xaxes(hoverformat=".2f")
+    figure.update_yaxes(rangemode="tozero", tickformat=".0%")
+    return Plot("density", "How often latents fire", "Latents that never fired are in the table, as dead.", figure)
+
+
+def _by_tokens(
+    run: RunFacts,
+    name: str,
+    title: str,
+    note: str,
+    axis: str,
+    wording: str,
+    source: str = "trainer",
+    **y_axis: Any,
+) -> Plot | None:
     figure = empty_figure("tokens", axis, wording)
     for index, sae in enumerate(run.saes):
-        _add_curve(figure, run.curves.along("tokens", f"trainer-{sae.name}", name), sae.name, index)
+        _add_curve(figure, run.curves.along("tokens", f"{source}-{sae.name}", name), sae.name, index)
     if not figure.data:
         return None
     limits = {} if y_axis.get("type") == "log" else {"rangemode": "tozero"}
     figure.update_yaxes(**{**limits, **y_axis}, minor={"showgrid": False})
-    return Plot(f"{name.replace('_', '-')}-by-tokens", title, note, figure)
+    of = "" if source == "trainer" else f"{source}-"
+    return Plot(f"{of}{name.replace('_', '-')}-by-tokens", title, note, figure)
 
 
 def _losses(run: RunFacts) -> Plot | None:
@@ -186,3 +232,19 @@ def _add_curve(figure: go.Figure, points: Points | None, name: str, index: int, 
     label = f"{name} {part}".strip()
     single = {"mode": "lines" if len(x) > 1 else "markers", "opacity": 0.7 if part else 1.0}
     figure.add_scatter(x=x, y=y, name=label, legendgroup=name, line=line, **single, meta=name)
+
+
+DRAWN: tuple[Callable[[RunFacts], Plot | None], ...] = (
+    _fvu,
+    _held_out_fvu,
+    _increase,
+    _l0,
+    _dead,
+    _density,
+    _losses,
+    _front,
+    _sizes,
+    _rates,
+    _contexts,
+)
+"""In the order of the page."""

@@ -34,6 +34,8 @@ class SaeRow:
     tokens_per_s: float | None
     path: str | None
     """In the run folder; None while it is in training."""
+    held_out: dict[str, Any] | None = None
+    """What its evaluation.json holds, or else the newest that was measured while it trained; None where nothing was."""
 
 
 @dataclass(frozen=True)
@@ -107,7 +109,17 @@ def _sae(folder: Path, job: Job, name: str, curves: Curves) -> SaeRow:
         dead_fraction=known["dead_fraction"],
         tokens_per_s=metrics.get("tokens_per_s") or curves.median(f"trainer-{name}", "rows_per_s"),
         path=f"saes/{name}" if config else None,
+        held_out=_held_out(folder, name, curves),
     )
+
+
+def _held_out(folder: Path, name: str, curves: Curves) -> dict[str, Any] | None:
+    """Numbers alone on top, those of a reconstruction in place among them; `trained_tokens` says as of when."""
+    if found := _json(folder / "saes" / name / "evaluation.json", dict):
+        return {**found, **(found.get("splice") or {})}
+    source = f"evaluation-{name}"
+    latest = {field: curves.last(source, field) for field in curves.fields(source)}
+    return {**latest, "trained_tokens": latest["tokens"], "tokens": None} if "tokens" in latest else None
 
 
 def _json(path: Path, kind: type, missing: list[str] | None = None) -> Any:

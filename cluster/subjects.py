@@ -41,10 +41,10 @@ def find_saved(run_folder: Path, job: Job, names: Sequence[str]) -> Saved:
 
 
 def in_checkpoint(run_folder: Path, job: Job, block: int) -> Saved:
-    """All SAEs as of one checkpoint."""
+    """The SAEs of the job file's trainers as of one checkpoint; one that has left the job has no part in it."""
     folder = run_folder / "checkpoints" / str(block)
     parts = {one.name: checkpoints.part_of(folder, f"trainer-{one.name}") for one in job.trainers}
-    return Saved(parts, block)
+    return Saved({name: part for name, part in parts.items() if part.is_dir()}, block)
 
 
 def load_subjects(saved: Saved, job: Job, device: str) -> list[Subject]:

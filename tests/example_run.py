@@ -124,14 +124,17 @@ def _write_metrics(folder: Path, job: Job, share: float, resumed: bool) -> None:
         steps = steps[:120] + steps[100:]
     for number, at in enumerate(steps):
         time_ms = BEGUN_MS + 17_000 * number + (2_400_000 if resumed and number >= 120 else 0)
-        store.add([Measurement("", time_ms + 7 * i, *one) for i, one in enumerate(_measured(job, at, draw))])
+        lines = _measured(job, at, draw, measured=number % 24 == 23)
+        store.add([Measurement("", time_ms + 7 * i, *one) for i, one in enumerate(lines)])
         if number == 119:
             store.flush()
             store = MetricsStore(folder)
     store.flush()
 
 
-def _measured(job: Job, at: float, draw: random.Random) -> list[tuple[str, dict[str, float | int | str]]]:
+def _measured(
+    job: Job, at: float, draw: random.Random, measured: bool
+) -> list[tuple[str, dict[str, float | int | str]]]:
     tokens, found = int(job.tokens * at), []
     for one in job.trainers:
         fvu = quality(one.num_latents, _l0(one.name), at) * (1 + draw.gauss(0, 0.008))
@@ -146,6 +149,8 @@ def _measured(job: Job, at: float, draw: random.Random) -> list[tuple[str, dict[
         fields |= {"l0": _l0(one.name) * (1 + (0 if "topk" in one.name else 2.5 * math.exp(-12 * at)))}
         fields |= {"rows_per_s": draw.gauss(121_000, 2_500)}
         found.append((f"trainer-{one.name}", fields))
+        if measured:
+            found.append((f"evaluation-{one.name}", _held_out(one.num_latents, _l0(one.name), at, tokens)))
     for lane in range(job.stream.lanes):
         rate, contexts = draw.gauss(60_500, 900), 13_900 * (1 - 0.3 * math.exp(-90 * at)) + draw.gauss(0, 30)
         fields = {"rows_per_s": rate, "emitted": tokens // 2, "resident": 1_000_000, "staged": 21_000}
@@ -154,6 +159,12 @@ def _measured(job: Job, at: float, draw: random.Random) -> list[tuple[str, dict[
         rate = 61_800 + draw.gauss(0, 1_500) if number == 0 or draw.random() > 0.03 else 0.0
         found.append((f"producer-{number}", {"rows_per_s": rate, "tokens": tokens // 2, "wait_fraction": 0.02}))
     return found
+
+
+def _held_out(num_latents: int, l0: float, at: float, tokens: int) -> dict[str, float | int | str]:
+    fvu = 1.04 * quality(num_latents, l0, at)
+    splice = {"ce_increase": 0.9 * fvu, "ce_recovered": 1 - 0.09 * fvu, "kl_spliced": 0.8 * fvu}
+    return {"tokens": tokens, "contexts": 1024, "fvu": fvu, "l0": l0, "dead_fraction": 0.02, **splice}
 
 
 def _write_sae(folder: Path, job: Job, name: str, num_latents: int) -> None:
@@ -167,3 +178,15 @@ def _write_sae(folder: Path, job: Job, name: str, num_latents: int) -> None:
     metrics = {"tokens": job.tokens, "steps": 122_071, "cursor": 30_518, "lr": 2e-4, "l0": _l0(name)}
     metrics |= {"fvu": quality(num_latents, _l0(name), 1.0), "dead_fraction": 0.012, "losses": {"loss": 0.1}}
     (folder / "metrics.json").write_text(json.dumps(metrics))
+    if name.startswith("topk"):
+        (folder / "evaluation.json").write_text(json.dumps(_evaluation(name, num_latents)))
+
+
+def _evaluation(name: str, num_latents: int) -> dict[str, object]:
+    """As `headrace evaluate` writes it."""
+    found = _held_out(num_latents, _l0(name), 1.0, 131_072 - 1024)
+    splice = {key: found.pop(key) for key in ("ce_increase", "ce_recovered", "kl_spliced")}
+    ablated = {"ce_clean": 3.257, "ce_spliced": 3.5, "ce_zero": 13.114, "ce_mean": 9.871}
+    density = {"edges": [-3.0, -2.0, -1.0, 0.0], "counts": [num_latents // 2, num_latents // 4, 9], "never": 5}
+    quality_facts = {**found, "cosine": 0.9512, "shrinkage": 0.997, "dense_fraction_10_percent": 0.0021}
+    return {"name": name, **quality_facts, "splice": {**ablated, **splice}, "no_splice": "", "density": density}

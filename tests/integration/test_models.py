@@ -25,7 +25,7 @@ def test_llama_with_two_hookpoints_in_one_pass(tmp_path: Path, corpus_folder: st
     job = make_job(tmp_path, "", corpus_folder, model={**model, "dtype": "bfloat16"}, trainers=trainers, **SMALL)
     seen = run(job)
     assert seen.outcome is Outcome.FINISHED and seen.imbalances == [] and len(seen.digests) == 1
-    assert set(seen.snapshot.scales) == {"model.layers.1", "model.layers.2.mlp:in"}
+    assert {name.rpartition(" ")[0] for name in seen.snapshot.scales} == set(model["hookpoints"])
 
     from sae_lens import SAE
 

@@ -23,8 +23,11 @@ FLAGS = (
 )
 ALL_PLOTS = [
     "fvu-by-tokens",
+    "evaluation-fvu-by-tokens",
+    "evaluation-ce-increase-by-tokens",
     "l0-by-tokens",
     "dead-fraction-by-tokens",
+    "density",
     "losses-by-tokens",
     "front",
     "sizes",
@@ -69,6 +72,23 @@ def test_a_whole_run_tells_everything(whole_run):
     assert "The ledger balances." in text and "= staged + resident + emitted + surplus" in text
     assert "producer-1 died (exit 137)" in text
     assert "Still in training" not in text and "There is no" not in text
+
+
+def test_held_out_numbers_are_those_of_the_evaluation_or_else_of_the_newest_checkpoint(whole_run, half_run):
+    text = words(write_report(whole_run))
+    assert "Measured on 1,024 contexts (130,048 tokens) that no trainer has read." in text
+    assert "cross-entropy there is 3.257 nats, 13.114 with zeros in place, 9.871 with means" in text
+    assert "topk-262144-k64 the end 0.0884 64.0 2.0% 0.2% 0.9512 0.997 0.0796 0.9920 0.0707" in text
+    assert re.search(r"relu-16384 458M tokens 0\.\d{4} 51\.3 2\.0% — — — 0\.\d{4} 0\.9\d{3} 0\.\d{4}", text)
+    half = words(write_report(half_run))
+    assert "Measured on 1,024 contexts that no trainer has read." in half and "topk-262144-k64 150M tokens" in half
+    assert "no loss with reconstructions in place" not in text + half
+
+
+def test_a_run_that_measured_nothing_has_no_section_for_it(half_run):
+    for part in (half_run / "metrics").glob("*.parquet"):
+        part.unlink()
+    assert "Held-out text" not in words(write_report(half_run))
 
 
 def test_every_plot_is_there(whole_run):
