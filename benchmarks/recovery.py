@@ -107,6 +107,7 @@ def measure(sae: SparseAutoencoder, inputs: Sequence[Truth], targets: Sequence[T
         draws = [[truth.draw(number, PIECE_ROWS) for truth in truths] for truths in (inputs, targets)]
         x, y = (torch.from_numpy(np.concatenate([draw.x for draw in side], axis=1)) for side in draws)
         acts, true_acts = sae.encode(x), torch.from_numpy(draws[0][0].acts)
+        acts = torch.where(acts > sae.fires_above, acts, 0.0)
         counts.add(acts, true_acts)
         sums += Sums.of(y, y - sae(x), torch.count_nonzero(acts).item() / len(x), {})
         true_active += int(torch.count_nonzero(true_acts))

@@ -148,7 +148,7 @@ class _Measured:
             part = slice(start, start + step)
             acts, recon[part] = sae.acts_and_recon(x[part])
             self.recon += ReconstructionSums.of(y[part], recon[part])
-            self.latents += LatentSums.of(acts)
+            self.latents += LatentSums.of(acts, sae.fires_above)
         return {name: recon[:, columns] for name, columns in self.parts.items()}
 
     def _side_by_side(self, rows: dict[str, Tensor], hookpoints: tuple[str, ...], width: int) -> Tensor:

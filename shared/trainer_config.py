@@ -268,6 +268,23 @@ class JumpReLUConfig(TrainerConfig):
     """Adam's decay rates of the gradient's mean and mean square."""
 
 
+class KlConfig(TrainerConfig):
+    """KL-divergence sparsity on sigmoid activations (Ng's CS294A notes; defaults are those of its exercise, UFLDL).
+
+    That was trained by L-BFGS, so its learning rate is ours: lr defaults to 1e-3.
+    """
+
+    architecture: Literal["kl"]
+    rho: Annotated[Number, Field(gt=0, lt=1)] = 0.01
+    """What each latent's activation, between 0 and 1, should be on average."""
+    beta: AtLeastZero = 3.0
+    """Weight of the penalty."""
+    weight_decay: AtLeastZero = 1e-4
+    """Weight of half the squared norm of both matrices."""
+    rho_decay: Beta = 0.9
+    """Share of the mean activation so far that each batch keeps; 0: the mean over the batch alone."""
+
+
 class JumpReLUTanhConfig(TrainerConfig):
     """JumpReLU with a tanh penalty, decoder norms free (Anthropic, January 2025). lr defaults to 2e-4.
 
@@ -395,6 +412,7 @@ TRAINER_CONFIGS: dict[str, type[TrainerConfig]] = {
     "topk": TopKConfig,
     "relu_l1": ReluL1Config,
     "relu_l1_2023": ReluL12023Config,
+    "kl": KlConfig,
     "p_anneal": PAnnealConfig,
     "gated": GatedConfig,
     "jumprelu": JumpReLUConfig,

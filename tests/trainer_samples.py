@@ -8,6 +8,7 @@ from shared.trainer_config import (
     GatedConfig,
     JumpReLUConfig,
     JumpReLUTanhConfig,
+    KlConfig,
     PAnnealConfig,
     ReluL1Config,
     ReluL12023Config,
@@ -33,6 +34,9 @@ RELU_L1_2023 = ReluL12023Config(
     resample_window_fraction=0.1,
     resample_rows_fraction=0.1,
     resample_rewarm_fraction=0.05,
+)
+KL = KlConfig(
+    name="k", architecture="kl", num_latents=64, batch_rows=170, lr=3e-2, rho=0.05, beta=10.0, weight_decay=1e-3
 )
 P_ANNEAL = PAnnealConfig(
     name="p",
@@ -75,6 +79,7 @@ SAMPLES: dict[str, TrainerConfig] = {
         TOPK,
         RELU_L1,
         RELU_L1_2023,
+        KL,
         P_ANNEAL,
         GATED,
         JUMPRELU,

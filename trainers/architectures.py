@@ -15,6 +15,7 @@ from shared.trainer_config import OwnConfig, TrainerConfig
 from trainers.gated import GatedObjective
 from trainers.jumprelu_l0 import JumpReLUObjective
 from trainers.jumprelu_tanh import JumpReLUTanhObjective
+from trainers.kl import KlObjective
 from trainers.objective import Objective
 from trainers.p_anneal import PAnnealObjective
 from trainers.relu_l1 import ReluL1Objective
@@ -26,6 +27,7 @@ ARCHITECTURES: dict[str, Callable[[Any, tuple[int, ...], torch.Generator], Objec
     "topk": TopKObjective,
     "relu_l1": ReluL1Objective,
     "relu_l1_2023": ReluL12023Objective,
+    "kl": KlObjective,
     "p_anneal": PAnnealObjective,
     "gated": GatedObjective,
     "transcoder": transcoder,

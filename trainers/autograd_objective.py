@@ -58,5 +58,5 @@ class AutogradObjective(Objective):
             found.total.backward()
         target = self.target(x)
         losses = {"loss": found.total.item(), **{name: part.item() for name, part in found.parts.items()}}
-        l0 = torch.count_nonzero(code.acts.detach()).item() / len(x)
+        l0 = torch.count_nonzero(code.acts.detach() > self.sae.fires_above).item() / len(x)
         return BatchResult(target, target - found.recon.detach().float(), l0, losses)

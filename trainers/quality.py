@@ -95,7 +95,7 @@ class LatentSums(Mergeable):
 
     rows: int
     fired: Tensor
-    """int64: rows on which it is above zero; over all latents, the sum of L0."""
+    """int64: rows on which it fires; over all latents, the sum of L0."""
     acts_sum: Tensor
     """float64; over all latents, the sum of L1."""
     acts_square: Tensor
@@ -109,12 +109,12 @@ class LatentSums(Mergeable):
         return cls.of(torch.zeros(0, num_latents))
 
     @classmethod
-    def of(cls, acts: Tensor) -> "LatentSums":
-        """Of some rows' activations, [B, L], none below zero."""
+    def of(cls, acts: Tensor, fires_above: float = 0.0) -> "LatentSums":
+        """Of some rows' activations, [B, L], none below zero; what is above `fires_above` has fired."""
         largest = acts.amax(0) if len(acts) else acts.new_zeros(acts.shape[1])
         return cls(
             rows=len(acts),
-            fired=(acts > 0).sum(0).cpu(),
+            fired=(acts > fires_above).sum(0).cpu(),
             acts_sum=acts.sum(0, dtype=torch.float64).cpu(),
             acts_square=torch.linalg.vector_norm(acts, dim=0, dtype=torch.float64).square().cpu(),
             acts_max=largest.double().cpu(),
@@ -150,7 +150,7 @@ class Quality:
     shrinkage: float | None
     """sum ||recon||^2 / sum <x, recon>: below 1 the reconstruction is too short, 1 / shrinkage would scale it best."""
     l0: float | None
-    """Mean number of latents above zero."""
+    """Mean number of latents that fire."""
     l1: float | None
     """Mean sum of activations, each times the norm of its decoder direction."""
     dead_fraction: float

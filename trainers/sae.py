@@ -23,6 +23,8 @@ class SparseAutoencoder(nn.Module, ABC):
 
     is_homogeneous: ClassVar[bool] = True
     """Twice the row and twice what `in_act_units` names give twice the activations, so these may be in any units."""
+    fires_above: ClassVar[float] = 0.0
+    """An activation above this counts as active: in L0, in how often a latent fires."""
     W_skip: nn.Parameter | None
     in_act_units: ClassVar[tuple[str, ...]] = ("b_enc",)
     """Tensors with one number for each latent, in units of its activation."""

@@ -18,6 +18,7 @@ from shared.files import replace_folder
 from trainers.gated import Gated
 from trainers.hook_names import transformer_lens_name
 from trainers.jumprelu import JumpReLU
+from trainers.kl import Sigmoid
 from trainers.relu import Relu
 from trainers.sae import SparseAutoencoder
 from trainers.sae_facts import SaeFacts
@@ -155,6 +156,8 @@ def _kind(sae: SparseAutoencoder) -> dict[str, Any]:
             "k": sae.k,
             "rescale_acts_by_decoder_norm": False,
         }
+    if isinstance(sae, Sigmoid):
+        return {"architecture": "headrace_kl", "apply_b_dec_to_input": sae.subtracts_b_dec}
     if isinstance(sae, Gated):
         return {"architecture": "gated", "apply_b_dec_to_input": sae.subtracts_b_dec}
     assert isinstance(sae, Relu | JumpReLU), f"no SAELens format for {type(sae).__name__}"
@@ -204,6 +207,8 @@ def _empty(config: dict[str, Any], folder: Path) -> SparseAutoencoder:
     match config["architecture"]:
         case "topk":
             return TopK(d_in, num_latents, config["k"], d_out, subtracts_b_dec)
+        case "headrace_kl":
+            return Sigmoid(d_in, num_latents, subtracts_b_dec=subtracts_b_dec)
         case "gated":
             return Gated(d_in, num_latents, subtracts_b_dec=subtracts_b_dec)
         case "standard":

@@ -25,6 +25,7 @@ KEYS: dict[str, dict[str, Any]] = {
     "relu_l1_2023": {"l1_coefficient": 0.3, "lr": 1e-2},
     "gated": {"l1_coefficient": 0.5, "lr": 1e-2},
     "p_anneal": {"l1_coefficient": 0.1, "lr": 1e-2},
+    "kl": {"lr": 3e-2, "lr_decay_fraction": 0.3},
     "jumprelu": {
         "target_l0": 2.0,
         "threshold_init": 0.1,
@@ -36,11 +37,16 @@ KEYS: dict[str, dict[str, Any]] = {
     "jumprelu_tanh": {"sparsity_coefficient": 0.7, "lr": 5e-3, "accumulate": 1},
 }
 """Of each architecture, for activations scaled as is its default."""
-APART_KEYS: dict[str, dict[str, Any]] = {"topk": {"lr": 3e-3}, "jumprelu_tanh": {"sparsity_coefficient": 1.0}}
+APART_KEYS: dict[str, dict[str, Any]] = {
+    "topk": {"lr": 3e-3},
+    "kl": {"rho": 0.125, "weight_decay": 1e-2},
+    "jumprelu_tanh": {"sparsity_coefficient": 1.0},
+}
 SUPERPOSED_KEYS: dict[str, dict[str, Any]] = {
     "relu_l1": {"l1_coefficient": 2.0},
     "gated": {"l1_coefficient": 0.6},
     "p_anneal": {"l1_coefficient": 0.35},
+    "kl": {"rho": 0.02, "weight_decay": 1e-3},
 }
 SUPERPOSED_MCC = {"jumprelu": 0.8}
 """In runs this short its estimator leaves some features two latents; else 0.9."""
