@@ -347,7 +347,7 @@ class EitherConfig(ActiveConfig):
         if self.normalize in ("token_norm", "layer_norm"):
             raise ValueError(
                 f"normalize must be none, sqrt_d or unit_mean_square for a {self.architecture}, "
-                f"got {self.normalize!r}: what one hookpoint's row was divided by does not tell another's"
+                f"got {self.normalize!r}: its rows are of several hookpoints, which no one norm can be given back to"
             )
         return self
 
@@ -374,6 +374,43 @@ class TranscoderConfig(EitherConfig):
         if self.targets(hookpoints) == self.inputs(hookpoints):
             return f"target_hookpoint must differ from what it reads, {self.target_hookpoint!r}"
         return _unknown("target_hookpoint", self.target_hookpoint, hookpoints)
+
+
+class CrosscoderConfig(EitherConfig):
+    """One dictionary for several hookpoints, its sources (Lindsey et al. 2024, "Sparse Crosscoders").
+
+    Defaults that these leave open are Kissane et al.'s ("Open Source Replication of Anthropic's Crosscoder paper"); lr
+    defaults to 5e-5 for relu_l1, to 2e-4 / sqrt(num_latents / 2**14) for topk.
+    """
+
+    architecture: Literal["crosscoder"]
+    hookpoints: Annotated[tuple[Text, ...], Field(min_length=1)] | None = None
+    """Two or more of model.hookpoints; default: all of them."""
+    activation: Literal["topk", "relu_l1"] = "relu_l1"
+    """As in EitherConfig; relu_l1 adds up a latent's norms over its sources, topk gives it norm 1 over all of them."""
+    l1_coefficient: AtLeastZero = 2.0
+    """λ of relu_l1, for sources each scaled to a mean norm of sqrt of their width."""
+    decoder_init_norm: PositiveFloat = 0.08
+    """Of relu_l1: the norm of every decoder direction in each source at the start."""
+
+    KEYS: ClassVar[dict[str, tuple[str, ...]]] = {
+        **EitherConfig.KEYS,
+        "relu_l1": (*EitherConfig.KEYS["relu_l1"], "decoder_init_norm"),
+    }
+
+    def inputs(self, hookpoints: tuple[str, ...]) -> tuple[str, ...]:
+        return self.hookpoints or hookpoints
+
+    def misplaced(self, hookpoints: tuple[str, ...]) -> str | None:
+        named = self.inputs(hookpoints)
+        if self.hookpoint is not None:
+            return f"hookpoint is not a key of a crosscoder: give hookpoints, got {self.hookpoint!r}"
+        if len(named) < 2:
+            return f"hookpoints must name two or more of model.hookpoints ({', '.join(hookpoints)})"
+        if len(set(named)) < len(named):
+            return "hookpoints must differ from each other"
+        wrong = (_unknown(f"hookpoints[{place}]", one, hookpoints) for place, one in enumerate(named))
+        return next((one for one in wrong if one), None)
 
 
 class OwnConfig(TrainerConfig):
@@ -419,6 +456,7 @@ TRAINER_CONFIGS: dict[str, type[TrainerConfig]] = {
     "jumprelu_tanh": JumpReLUTanhConfig,
     "transcoder": TranscoderConfig,
     "skip_transcoder": TranscoderConfig,
+    "crosscoder": CrosscoderConfig,
     OWN: OwnConfig,
 }
 """Architecture -> its keys."""

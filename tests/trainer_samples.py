@@ -5,6 +5,7 @@ import torch
 
 from shared.row_table import Rows
 from shared.trainer_config import (
+    CrosscoderConfig,
     GatedConfig,
     JumpReLUConfig,
     JumpReLUTanhConfig,
@@ -14,10 +15,12 @@ from shared.trainer_config import (
     ReluL12023Config,
     TopKConfig,
     TrainerConfig,
+    TranscoderConfig,
 )
 from trainers import Trainer, activation_scale
 
 D_IN, NUM_FEATURES, BLOCK_ROWS = 32, 48, 1000
+WIDTHS = {"h": D_IN, "g": 20}
 
 TOPK = TopKConfig(
     name="t", architecture="topk", num_latents=64, k=2, batch_rows=70, lr=3e-3, dead_after_tokens=60, auxk=8
@@ -73,6 +76,17 @@ JUMPRELU_TANH = JumpReLUTanhConfig(
     sparsity_coefficient=0.5,
 )
 
+K_KEYS = {"activation": "topk", "k": 2, "num_latents": 64, "batch_rows": 70, "lr": 3e-3, "dead_after_tokens": 60}
+L1_KEYS = {"activation": "relu_l1", "num_latents": 64, "batch_rows": 170, "lr": 3e-3}
+H_TO_G = {"name": "s", "architecture": "skip_transcoder", "hookpoint": "h", "target_hookpoint": "g"}
+H_AND_G = {"name": "c", "architecture": "crosscoder", "hookpoints": ["h", "g"]}
+SEVERAL_HOOKPOINTS: dict[str, TrainerConfig] = {
+    "skip_transcoder, topk": TranscoderConfig.model_validate({**H_TO_G, **K_KEYS, "auxk": 8}),
+    "skip_transcoder, relu_l1": TranscoderConfig.model_validate({**H_TO_G, **L1_KEYS}),
+    "crosscoder, topk": CrosscoderConfig.model_validate({**H_AND_G, **K_KEYS, "auxk": 8}),
+    "crosscoder, relu_l1": CrosscoderConfig.model_validate({**H_AND_G, **L1_KEYS}),
+}
+
 SAMPLES: dict[str, TrainerConfig] = {
     one.architecture: one
     for one in (
@@ -86,23 +100,29 @@ SAMPLES: dict[str, TrainerConfig] = {
         JUMPRELU_TANH,
     )
 }
-"""One small trainer of each architecture, all of whose parts come into play within 5 blocks."""
+"""One small trainer of each architecture of one hookpoint, all of whose parts come into play within 5 blocks."""
 
 
-def true_features() -> np.ndarray:
-    directions = np.random.default_rng(0).standard_normal((NUM_FEATURES, D_IN)).astype(np.float32)
+def true_features(name: str = "h") -> np.ndarray:
+    width = WIDTHS[name]
+    directions = np.random.default_rng(list(WIDTHS).index(name)).standard_normal((NUM_FEATURES, width))
+    directions = directions.astype(np.float32)
     return directions / np.linalg.norm(directions, axis=1, keepdims=True)
 
 
 def some_block(number: int, num_rows: int = BLOCK_ROWS) -> Rows:
-    """Sparse sums of known directions."""
+    """Sparse sums of known directions, the same at both hookpoints but for those directions."""
     generator = np.random.default_rng(100 + number)
     acts = (generator.random((num_rows, NUM_FEATURES)) < 3 / NUM_FEATURES) * generator.uniform(0.5, 1.5, (num_rows, 1))
     addresses = generator.integers(0, 1000, (num_rows, 5)).astype(np.int32)
-    return Rows(addresses, {"h": (acts @ true_features()).astype(np.float32)})
+    return Rows(addresses, {name: (acts @ true_features(name)).astype(np.float32) for name in WIDTHS})
 
 
 def new_trainer(config: TrainerConfig, num_blocks: int = 10, **keys: int) -> Trainer:
-    trainer = Trainer(config, {"h": D_IN}, seed=7, total_rows=num_blocks * BLOCK_ROWS, **keys)
-    trainer.fix_scales({"h": activation_scale(torch.from_numpy(some_block(0).activations["h"]), config.normalize)})
+    names = config.columns(tuple(WIDTHS))
+    trainer = Trainer(
+        config, {name: WIDTHS[name] for name in names}, seed=7, total_rows=num_blocks * BLOCK_ROWS, **keys
+    )
+    rows = {name: torch.from_numpy(some_block(0).activations[name]) for name in names}
+    trainer.fix_scales({name: activation_scale(values, config.normalize) for name, values in rows.items()})
     return trainer

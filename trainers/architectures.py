@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from shared.errors import UserError
 from shared.refusal import refusal
 from shared.trainer_config import OwnConfig, TrainerConfig
+from trainers.crosscoder import crosscoder
 from trainers.gated import GatedObjective
 from trainers.jumprelu_l0 import JumpReLUObjective
 from trainers.jumprelu_tanh import JumpReLUTanhObjective
@@ -34,6 +35,7 @@ ARCHITECTURES: dict[str, Callable[[Any, tuple[int, ...], torch.Generator], Objec
     "skip_transcoder": transcoder,
     "jumprelu": JumpReLUObjective,
     "jumprelu_tanh": JumpReLUTanhObjective,
+    "crosscoder": crosscoder,
 }
 
 

@@ -7,7 +7,7 @@ encoder product leaves out the zeros.
 import torch
 from torch import Tensor
 
-from shared.trainer_config import ReluL1Config, TrainerConfig, TranscoderConfig
+from shared.trainer_config import EitherConfig, ReluL1Config, TrainerConfig
 from trainers.codes import codes_of
 from trainers.firing import Firing
 from trainers.objective import BatchResult, Objective, gradient_of
@@ -25,7 +25,7 @@ class ReluL1Objective(Objective):
     sae: Relu
 
     def __init__(
-        self, config: ReluL1Config | TranscoderConfig, widths: tuple[int, ...], generator: torch.Generator
+        self, config: ReluL1Config | EitherConfig, widths: tuple[int, ...], generator: torch.Generator
     ) -> None:
         super().__init__(self.new_sae(config, widths))
         self.config = config
@@ -36,6 +36,11 @@ class ReluL1Objective(Objective):
         """The SAE, before it has weights."""
         (d_in,) = widths
         return Relu(d_in, config.num_latents)
+
+    @property
+    def sources(self) -> tuple[slice, ...]:
+        """The parts of a direction whose norms the penalty adds up: the whole, but for crosscoders."""
+        return (slice(None),)
 
     @torch.no_grad()
     def draw_weights(self, generator: torch.Generator) -> None:
@@ -55,7 +60,8 @@ class ReluL1Objective(Objective):
         error = target - (codes.decode(sae.W_dec) + sae.b_dec)
         if sae.W_skip is not None:
             error.addmm_(rows, sae.W_skip, alpha=-1)
-        norms = torch.linalg.vector_norm(sae.W_dec, dim=1)
+        norms_of = [torch.linalg.vector_norm(sae.W_dec[:, source], dim=1) for source in self.sources]
+        norms = torch.stack(norms_of).sum(0)
         mean_acts = codes.sum_by_latent(codes.values) / num_rows
         d_recon = error * (-2 / num_rows)
 
@@ -63,7 +69,9 @@ class ReluL1Objective(Objective):
         if sae.W_skip is not None:
             torch.mm(rows.T, d_recon, out=gradient_of(sae.W_skip))
         codes.add_product(gradient_of(sae.W_dec), codes.values, d_recon, beta=0.0)
-        gradient_of(sae.W_dec).addcmul_(sae.W_dec, (l1_coefficient * mean_acts / norms.clamp(min=1e-12)).unsqueeze(1))
+        for source, norm in zip(self.sources, norms_of, strict=True):
+            along = (l1_coefficient * mean_acts / norm.clamp(min=1e-12)).unsqueeze(1)
+            gradient_of(sae.W_dec)[:, source].addcmul_(sae.W_dec[:, source], along)
         d_pre = codes.backward(sae.W_dec, d_recon)
         codes.add_to_fired(d_pre, l1_coefficient / num_rows * norms)
         gradient_of(sae.b_enc).copy_(codes.sum_by_latent(d_pre))

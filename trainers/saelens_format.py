@@ -15,6 +15,7 @@ from torch import Tensor
 
 from shared.errors import UserError
 from shared.files import replace_folder
+from trainers.crosscoder import Crosscoder, ReluCrosscoder, TopKCrosscoder
 from trainers.gated import Gated
 from trainers.hook_names import transformer_lens_name
 from trainers.jumprelu import JumpReLU
@@ -43,6 +44,8 @@ TRANSCODERS = {
     ("jumprelu", True): "jumprelu_skip_transcoder",
 }
 """SAELens' name of what is active, and whether there is W_skip -> the transcoder's architecture."""
+CROSSCODERS = {"standard": "crosscoder", "topk": "topk_crosscoder"}
+"""SAELens' name of what is active -> the crosscoder's architecture."""
 OWN_TRANSCODERS = ("topk_transcoder", "topk_skip_transcoder")
 KNOWN = frozenset(("standard", "topk", "jumprelu", "gated", *TRANSCODERS.values())).difference(OWN_TRANSCODERS)
 """Architectures that SAELens 6.54 can use after training and that Headrace reads; it refuses others by their names."""
@@ -141,6 +144,9 @@ def architecture_of(sae: SparseAutoencoder, facts: SaeFacts) -> str:
 def _architecture(sae: SparseAutoencoder, facts: SaeFacts) -> dict[str, Any]:
     """What SAELens must know to compute what `sae` computes."""
     known = _kind(sae)
+    if isinstance(sae, Crosscoder):
+        own = {"source_widths": sae.source_widths, "source_scales": sae.source_scales}
+        return {**known, "architecture": CROSSCODERS[known["architecture"]], **own}
     if facts.inputs == facts.targets:
         assert sae.d_in == sae.d_out and sae.W_skip is None, "a transcoder has another target than what it reads"
         return known
@@ -167,7 +173,7 @@ def _kind(sae: SparseAutoencoder) -> dict[str, Any]:
 
 def _hooks(facts: SaeFacts) -> dict[str, Any]:
     """Where it reads and, for a transcoder, what it reconstructs, by TransformerLens' names where there are any."""
-    source, target = facts.inputs[0], facts.targets[0]
+    source, target = (" + ".join(side) for side in (facts.inputs, facts.targets))
     names = {"hook_name": source} if facts.targets == facts.inputs else {"hook_name": source, "hook_name_out": target}
     lens_names = {key: transformer_lens_name(name) for key, name in names.items()}
     are_known = all(lens_names.values())
@@ -202,6 +208,8 @@ def _empty(config: dict[str, Any], folder: Path) -> SparseAutoencoder:
     for (kind, has_skip), architecture in TRANSCODERS.items():
         if config["architecture"] == architecture:
             return _empty_transcoder({**config, "architecture": kind}, has_skip, folder)
+    if config["architecture"] in CROSSCODERS.values():
+        return _empty_crosscoder(config)
     d_in, num_latents, d_out = config["d_in"], config["d_sae"], config.get("d_out")
     subtracts_b_dec = bool(config.get("apply_b_dec_to_input", True))
     match config["architecture"]:
@@ -225,6 +233,17 @@ def _empty_transcoder(config: dict[str, Any], has_skip: bool, folder: Path) -> S
     sae = _empty(config, folder)
     if has_skip:
         sae.add_skip()
+    return sae
+
+
+def _empty_crosscoder(config: dict[str, Any]) -> SparseAutoencoder:
+    d_in, num_latents = config["d_in"], config["d_sae"]
+    sae: Crosscoder
+    if config["architecture"] == CROSSCODERS["topk"]:
+        sae = TopKCrosscoder(d_in, num_latents, config["k"], subtracts_b_dec=False)
+    else:
+        sae = ReluCrosscoder(d_in, num_latents)
+    sae.set_sources(tuple(config["source_widths"]), tuple(config["source_scales"]))
     return sae
 
 

@@ -17,7 +17,7 @@ from trainers.architectures import make_objective
 from trainers.firing import Firing
 from trainers.objective import Objective
 
-ROWS, D_IN, NUM_LATENTS = 60, 8, 24
+ROWS, D_IN, D_OUT, NUM_LATENTS = 60, 8, 6, 24
 DEAD = (3, 4, 11, 17, 20)
 STEP = 1e-6
 FRACTION = 0.5
@@ -83,6 +83,40 @@ def auxk(at: Setting, pre_acts: Tensor, p: Weights, error: Tensor) -> Tensor:
     return miss.square().mean() / (error - error.mean(0)).square().mean()
 
 
+def transcoder_topk(at: Setting, p: Weights, q: Weights) -> Tensor:
+    pre_acts = at.x[:, :D_IN] @ p["W_enc"].T + p["b_enc"]
+    error = transcoder_error(at, largest(pre_acts, 4), p)
+    error_stopped = transcoder_error(at, largest(at.x[:, :D_IN] @ q["W_enc"].T + q["b_enc"], 4), q)
+    return at.objective.mse_scale * error.square().mean() + auxk(at, pre_acts, p, error_stopped) / 32
+
+
+def transcoder_relu(at: Setting, p: Weights, q: Weights) -> Tensor:
+    acts = (at.x[:, :D_IN] @ p["W_enc"].T + p["b_enc"]).relu()
+    penalty = 1.5 * (acts * p["W_dec"].norm(dim=1)).sum(1)
+    return (transcoder_error(at, acts, p).square().sum(1) + penalty).mean()
+
+
+def transcoder_error(at: Setting, acts: Tensor, p: Weights) -> Tensor:
+    skipped = at.x[:, :D_IN] @ p["W_skip"] if "W_skip" in p else 0.0
+    return at.x[:, D_IN:] - acts @ p["W_dec"] - p["b_dec"] - skipped
+
+
+def crosscoder_topk(at: Setting, p: Weights, q: Weights) -> Tensor:
+    pre_acts = at.x @ p["W_enc"].T + p["b_enc"]
+    error = at.x - largest(pre_acts, 4) @ p["W_dec"] - p["b_dec"]
+    error_stopped = at.x - largest(at.x @ q["W_enc"].T + q["b_enc"], 4) @ q["W_dec"] - q["b_dec"]
+    return at.objective.mse_scale * error.square().mean() + auxk(at, pre_acts, p, error_stopped) / 32
+
+
+def crosscoder_relu(at: Setting, p: Weights, q: Weights) -> Tensor:
+    acts = (at.x @ p["W_enc"].T + p["b_enc"]).relu()
+    loss = torch.zeros(len(at.x), dtype=at.x.dtype)
+    for source in (slice(0, D_IN), slice(D_IN, None)):
+        recon = acts @ p["W_dec"][:, source] + p["b_dec"][source]
+        loss = loss + (at.x[:, source] - recon).square().sum(1) + 1.5 * acts @ p["W_dec"][:, source].norm(dim=1)
+    return loss.mean()
+
+
 def largest(pre_acts: Tensor, k: int) -> Tensor:
     """All but the k largest of each row, and what is negative, set to 0."""
     values, indices = pre_acts.topk(k)
@@ -92,9 +126,14 @@ def largest(pre_acts: Tensor, k: int) -> Tensor:
 class Case(NamedTuple):
     equation: Equation
     keys: dict[str, Any]
+    widths: tuple[int, ...] = (D_IN,)
     by_estimator: tuple[str, ...] = ()
     """Parameters whose gradient is not that of the loss; closed forms stand in the tests of the architecture."""
 
+
+BOTH = (D_IN, D_OUT)
+TOPK = {"activation": "topk", "k": 4, "auxk": 2}
+RELU_L1 = {"activation": "relu_l1", "l1_coefficient": 1.5}
 
 CASES = {
     "topk": Case(topk, {"k": 4, "auxk": 2}),
@@ -106,7 +145,14 @@ CASES = {
         {"sparsity_coefficient": 1.5, "pre_act_coefficient": 0.01},
         by_estimator=("log_threshold",),
     ),
+    "transcoder, topk": Case(transcoder_topk, TOPK, BOTH),
+    "transcoder, relu_l1": Case(transcoder_relu, RELU_L1, BOTH),
+    "skip_transcoder, topk": Case(transcoder_topk, TOPK, BOTH),
+    "skip_transcoder, relu_l1": Case(transcoder_relu, RELU_L1, BOTH),
+    "crosscoder, topk": Case(crosscoder_topk, TOPK, BOTH),
+    "crosscoder, relu_l1": Case(crosscoder_relu, RELU_L1, BOTH),
 }
+"""By architecture, and the activation where there is a choice."""
 EVERY = pytest.mark.parametrize("architecture", CASES)
 
 
@@ -120,11 +166,12 @@ def _one_thread() -> Iterator[None]:
 
 def some_objective(architecture: str, **keys: Any) -> Objective:
     """In float64, with weights like none at a start; DEAD latents have small pre-activations, half of them above 0."""
-    shared = {"name": "t", "architecture": architecture, "num_latents": NUM_LATENTS}
-    config = TRAINER_CONFIGS[architecture].model_validate(shared | CASES[architecture].keys | keys)
-    objective = make_objective(config, (D_IN,), seed=0)
+    name, case = architecture.partition(",")[0], CASES[architecture]
+    shared = {"name": "t", "architecture": name, "num_latents": NUM_LATENTS}
+    config = TRAINER_CONFIGS[name].model_validate(shared | case.keys | keys)
+    objective = make_objective(config, case.widths, seed=0)
     generator = torch.Generator().manual_seed(1)
-    objective.start(torch.randn(500, D_IN, generator=generator))
+    objective.start(torch.randn(500, sum(case.widths), generator=generator))
     with torch.no_grad():
         for parameter in objective.parameters():
             parameter.add_(0.2 * torch.randn(parameter.shape, generator=generator))
@@ -136,7 +183,8 @@ def some_objective(architecture: str, **keys: Any) -> Objective:
 def setting(architecture: str, **keys: Any) -> tuple[Setting, Firing]:
     """The objective, some rows, and who is dead after them."""
     objective = some_objective(architecture, **keys)
-    x = torch.randn(ROWS, D_IN, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+    width = sum(CASES[architecture].widths)
+    x = torch.randn(ROWS, width, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
     firing = Firing(NUM_LATENTS, 1000, 1000)
     firing.tokens_since_fired[list(DEAD)] = 10_000
     return Setting(objective, x, torch.empty(0)), firing
@@ -200,5 +248,6 @@ def test_auxk_reaches_dead_latents_alone(architecture: str) -> None:
         assert by_auxk[live].abs().max() == 0
         assert by_auxk[dead].abs().max() > 0
     d_pre = gradients[1]["b_enc"] - gradients[0]["b_enc"]
-    through_the_encoder = -d_pre @ at.objective.sae.W_enc if at.objective.sae.subtracts_b_dec else torch.zeros(D_IN)
+    subtracts = at.objective.sae.subtracts_b_dec
+    through_the_encoder = -d_pre @ at.objective.sae.W_enc if subtracts else torch.zeros(at.objective.sae.d_out)
     assert_close(gradients[1]["b_dec"] - gradients[0]["b_dec"], through_the_encoder.double())

@@ -21,10 +21,10 @@ POINTS = ("h.0.mlp:in", "h.0.mlp", "h.1")
 TRANSCODER = {"architecture": "transcoder", "hookpoint": "h.0.mlp:in", "target_hookpoint": "h.0.mlp", "k": 2}
 
 
-def trainer(hookpoints: tuple[str, ...] = POINTS, **keys: Any) -> TrainerConfig:
+def trainer(points: tuple[str, ...] = POINTS, **keys: Any) -> TrainerConfig:
     job = {
         "name": "a",
-        "model": {"name": "m", "hookpoints": list(hookpoints)},
+        "model": {"name": "m", "hookpoints": list(points)},
         "corpus": {"source": "stdlib"},
         "trainers": [{"name": "t", "num_latents": 8, **{key: one for key, one in keys.items() if one is not None}}],
         "tokens": 1000,
@@ -74,7 +74,7 @@ def test_a_transcoder_reads_one_hookpoint_and_reconstructs_another(architecture:
         (
             {"normalize": "layer_norm"},
             "trainers[0].normalize must be none, sqrt_d or unit_mean_square for a transcoder, got 'layer_norm': "
-            "what one hookpoint's row was divided by does not tell another's",
+            "its rows are of several hookpoints, which no one norm can be given back to",
         ),
     ],
 )
@@ -82,6 +82,58 @@ def test_what_a_transcoder_cannot_be_is_said_in_one_sentence(keys: dict[str, Any
     with pytest.raises(UserError) as caught:
         trainer(**{**TRANSCODER, **keys})
     assert str(caught.value) == sentence
+
+
+CROSSCODER = {"architecture": "crosscoder"}
+
+
+def test_a_crosscoder_is_for_all_hookpoints_of_the_job_or_for_those_it_names() -> None:
+    assert trainer(**CROSSCODER).columns(POINTS) == POINTS
+    some = trainer(**CROSSCODER, hookpoints=["h.1", "h.0.mlp"])
+    assert some.inputs(POINTS) == some.targets(POINTS) == some.columns(POINTS) == ("h.1", "h.0.mlp")
+    assert some.place(POINTS) == "h.1 + h.0.mlp"
+
+
+@pytest.mark.parametrize(
+    ("keys", "sentence"),
+    [
+        (
+            {"hookpoints": ["h.1", "h.2"]},
+            "trainers[0].hookpoints[1] must be one of model.hookpoints (h.0.mlp:in, h.0.mlp, h.1), got 'h.2'; "
+            "did you mean h.1?",
+        ),
+        (
+            {"hookpoints": ["h.1"]},
+            "trainers[0].hookpoints must name two or more of model.hookpoints (h.0.mlp:in, h.0.mlp, h.1)",
+        ),
+        ({"hookpoints": []}, "trainers[0].hookpoints must not be empty"),
+        ({"hookpoints": "h.1"}, "trainers[0].hookpoints must be a list, got 'h.1'"),
+        ({"hookpoints": ["h.1", "h.1"]}, "trainers[0].hookpoints must differ from each other"),
+        (
+            {"hookpoint": "h.1"},
+            "trainers[0].hookpoint is not a key of a crosscoder: give hookpoints, got 'h.1'",
+        ),
+        ({"k": 3}, "trainers[0].k belongs to activation topk, and this one is relu_l1"),
+        (
+            {"activation": "topk", "k": 3, "decoder_init_norm": 0.1},
+            "trainers[0].decoder_init_norm belongs to activation relu_l1, and this one is topk",
+        ),
+        (
+            {"normalize": "token_norm"},
+            "trainers[0].normalize must be none, sqrt_d or unit_mean_square for a crosscoder, got 'token_norm': "
+            "its rows are of several hookpoints, which no one norm can be given back to",
+        ),
+    ],
+)
+def test_what_a_crosscoder_cannot_be_is_said_in_one_sentence(keys: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(UserError) as caught:
+        trainer(**CROSSCODER, **keys)
+    assert str(caught.value) == sentence
+
+
+def test_a_crosscoder_needs_two_hookpoints() -> None:
+    with pytest.raises(UserError, match=r"hookpoints must name two or more of model.hookpoints \(h\)"):
+        trainer(("h",), **CROSSCODER)
 
 
 def test_the_only_hookpoint_cannot_be_both() -> None:

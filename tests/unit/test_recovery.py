@@ -19,8 +19,10 @@ APART = independent("apart", 16, 16, active=2.0)
 SUPERPOSED = independent("superposed", 96, 24, active=2.0)
 ROWS = {APART.name: 100_000, SUPERPOSED.name: 200_000}
 
+TOPK: dict[str, Any] = {"k": 2, "lr": 1e-2, "dead_after_tokens": 20_000, "lr_decay_fraction": 0.2}
+TRANSCODER: dict[str, Any] = {"hookpoint": "h", "target_hookpoint": "g"}
 KEYS: dict[str, dict[str, Any]] = {
-    "topk": {"k": 2, "lr": 1e-2, "dead_after_tokens": 20_000, "lr_decay_fraction": 0.2},
+    "topk": TOPK,
     "relu_l1": {"l1_coefficient": 1.0, "lr": 1e-2},
     "relu_l1_2023": {"l1_coefficient": 0.3, "lr": 1e-2},
     "gated": {"l1_coefficient": 0.5, "lr": 1e-2},
@@ -35,10 +37,16 @@ KEYS: dict[str, dict[str, Any]] = {
         "lr_decay_fraction": 0.3,
     },
     "jumprelu_tanh": {"sparsity_coefficient": 0.7, "lr": 5e-3, "accumulate": 1},
+    "transcoder, topk": TRANSCODER | TOPK,
+    "transcoder, relu_l1": TRANSCODER | {"activation": "relu_l1", "l1_coefficient": 0.5, "lr": 1e-2},
+    "crosscoder, topk": {"activation": "topk"} | TOPK,
+    "crosscoder, relu_l1": {"l1_coefficient": 1.0, "lr": 1e-2},
 }
-"""Of each architecture, for activations scaled as is its default."""
+"""Of each architecture, for activations scaled as is its default. A skip transcoder is not among them: here one
+hookpoint is a linear map of the other, which its skip takes, and latents are left with nothing."""
 APART_KEYS: dict[str, dict[str, Any]] = {
     "topk": {"lr": 3e-3},
+    "crosscoder, topk": {"k_anneal_fraction": 0.6, "k_anneal_from": 8},
     "kl": {"rho": 0.125, "weight_decay": 1e-2},
     "jumprelu_tanh": {"sparsity_coefficient": 1.0},
 }
@@ -61,9 +69,10 @@ def _one_thread() -> Iterator[None]:
 
 
 def found(architecture: str, truth: Truth, keys: dict[str, Any], num_rows: int | None = None) -> Recovery:
-    shared = {"name": "t", "architecture": architecture, "num_latents": truth.num_features, "batch_rows": 256}
-    config: TrainerConfig = TRAINER_CONFIGS[architecture].model_validate(shared | KEYS[architecture] | keys)
-    sites = {"h": truth}
+    name = architecture.partition(",")[0]
+    shared = {"name": "t", "architecture": name, "num_latents": truth.num_features, "batch_rows": 256}
+    config: TrainerConfig = TRAINER_CONFIGS[name].model_validate(shared | KEYS[architecture] | keys)
+    sites = {"h": truth, "g": truth.elsewhere(5)} if "coder" in name else {"h": truth}
     (sae,) = learn([config], sites, num_rows or ROWS[truth.name])
     return recovered(sae, config, sites, num_rows=10_000)
 

@@ -9,11 +9,20 @@ from torch import Tensor
 from shared.errors import CheckpointError, JobFailed
 from shared.row_table import Rows
 from shared.trainer_config import TrainerConfig
-from tests.trainer_samples import RELU_L1, SAMPLES, TOPK, new_trainer, some_block, true_features
+from tests.trainer_samples import (
+    RELU_L1,
+    SAMPLES,
+    SEVERAL_HOOKPOINTS,
+    TOPK,
+    new_trainer,
+    some_block,
+    true_features,
+)
 from trainers import Trainer
 from trainers.trainer import clip_gradients
 
-EVERY = pytest.mark.parametrize("config", SAMPLES.values(), ids=SAMPLES.keys())
+ALL = SAMPLES | SEVERAL_HOOKPOINTS
+EVERY = pytest.mark.parametrize("config", ALL.values(), ids=ALL.keys())
 LEARNING: dict[str, TrainerConfig] = SAMPLES | {
     "topk": TOPK.model_copy(update={"k": 4, "dead_after_tokens": 10**6}),
     "relu_l1": RELU_L1.model_copy(update={"l1_coefficient": 3.0}),

@@ -3,18 +3,14 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch import Tensor
 from torch.testing import assert_close
 
 from shared.errors import UserError
 from shared.trainer_config import TranscoderConfig
 from tests.paired_samples import D_IN, D_OUT, Layer, linear, paired_block, paired_trainer, raw_rows, squares
 from trainers import SaeFacts, Trainer, load_sae, read_facts
-from trainers.architectures import make_objective
-from trainers.firing import Firing
-from trainers.objective import Objective
 
-NUM_LATENTS, ROWS = 48, 80
+NUM_LATENTS = 48
 KINDS = pytest.mark.parametrize("architecture", ["transcoder", "skip_transcoder"])
 ACTIVATIONS = pytest.mark.parametrize("activation", ["topk", "relu_l1"])
 FACTS = SaeFacts("org/model", ("model.layers.2.mlp:in",), ("model.layers.2.mlp",), 128, "data/*.parquet")
@@ -27,68 +23,11 @@ def config_of(architecture: str, activation: str, **keys: object) -> TranscoderC
     return TranscoderConfig.model_validate({**raw, "hookpoint": "into", "target_hookpoint": "out"})
 
 
-def some_objective(architecture: str, activation: str) -> Objective:
-    """With weights that are not zero, and no longer those of the start."""
-    objective = make_objective(config_of(architecture, activation), (D_IN, D_OUT), 0)
-    generator = torch.Generator().manual_seed(0)
-    with torch.no_grad():
-        for parameter in objective.parameters():
-            parameter.add_(0.2 * torch.randn(parameter.shape, generator=generator))
-        for buffer in objective.buffers():
-            buffer.fill_(0.7)
-    return objective.double()
-
-
-def some_rows() -> Tensor:
-    return torch.randn(ROWS, D_IN + D_OUT, generator=torch.Generator().manual_seed(1)).double()
-
-
-def naive_loss(objective: Objective, rows: Tensor, dead: Tensor, fraction: float) -> Tensor:
-    """The equations as they stand."""
-    sae, x, y = objective.sae, rows[:, :D_IN], rows[:, D_IN:]
-    pre_acts = x @ sae.W_enc.T + sae.b_enc
-    skipped = 0.0 if sae.W_skip is None else x @ sae.W_skip
-    if objective.config.activation == "relu_l1":  # type: ignore[union-attr]
-        acts = pre_acts.relu()
-        penalty = 0.5 * min(1.0, fraction / 0.05) * (acts * sae.W_dec.norm(dim=1)).sum(1)
-        return ((y - acts @ sae.W_dec - sae.b_dec - skipped).square().sum(1) + penalty).mean()
-    error = y - sparse(pre_acts, 4) @ sae.W_dec - sae.b_dec - skipped
-    among_dead = torch.full_like(pre_acts, -torch.inf).index_copy(1, dead, pre_acts[:, dead])
-    aux = sparse(among_dead, min(8, len(dead))) @ sae.W_dec
-    left = error.detach()
-    auxk = (left - aux).square().mean() / (left - left.mean(0)).square().mean()
-    return 0.7 * error.square().mean() + auxk / 32
-
-
-def sparse(pre_acts: Tensor, k: int) -> Tensor:
-    values, indices = torch.topk(pre_acts, k)
-    return torch.zeros_like(pre_acts).scatter(1, indices, values.relu())
-
-
 def trained(config: TranscoderConfig, num_blocks: int = 10, layer: Layer = squares) -> Trainer:
     trainer = paired_trainer(config, num_blocks)
     for number in range(num_blocks):
         trainer.read(number, paired_block(number, layer))
     return trainer
-
-
-@KINDS
-@ACTIVATIONS
-@pytest.mark.parametrize("fraction", [0.02, 1.0])
-def test_loss_and_gradients_equal_the_naive_ones(architecture: str, activation: str, fraction: float) -> None:
-    objective, x = some_objective(architecture, activation), some_rows()
-    firing = Firing(NUM_LATENTS, 1000, 1000)
-    firing.tokens_since_fired[:40] = 10_000
-    with torch.no_grad():
-        objective.sae.b_enc[:20] -= 3
-    result = objective.backward(x, firing, fraction)
-    assert len(firing.dead())
-    loss = naive_loss(objective, x, firing.dead(), fraction)
-    assert result.losses["loss"] == pytest.approx(loss.item())
-    expected = torch.autograd.grad(loss, list(objective.parameters()))
-    assert_close([parameter.grad for parameter in objective.parameters()], list(expected))
-    assert torch.equal(result.target, x[:, D_IN:])
-    assert_close(result.error, x[:, D_IN:] - objective.sae(x[:, :D_IN]))
 
 
 @KINDS
@@ -103,22 +42,6 @@ def test_starts_by_predicting_the_mean_of_what_it_reconstructs(architecture: str
         assert_close(sae.pre_acts(x).mean(0), torch.zeros(NUM_LATENTS), atol=1e-5, rtol=0)
     assert sae.W_enc.abs().max() <= D_IN**-0.5 and sae.W_dec.abs().max() == 0
     assert (sae.W_skip is not None) == (architecture == "skip_transcoder")
-
-
-@KINDS
-@ACTIVATIONS
-def test_resumes_bit_by_bit(architecture: str, activation: str, tmp_path: Path) -> None:
-    config = config_of(architecture, activation)
-    whole, half = paired_trainer(config), paired_trainer(config)
-    half.read(0, paired_block(0))
-    half.save(tmp_path / "half")
-    again = Trainer.load(tmp_path / "half", config)
-    for number in range(3):
-        whole.read(number, paired_block(number))
-        if number:
-            again.read(number, paired_block(number))
-    for expected, found in zip(whole.objective.parameters(), again.objective.parameters(), strict=True):
-        assert torch.equal(expected, found)
 
 
 @KINDS
