@@ -6,7 +6,6 @@ dies is replaced by a new actor with a newer token; the stream's promises make t
 
 import logging
 import time
-from collections import Counter
 from dataclasses import replace
 from enum import Enum
 from pathlib import Path
@@ -17,16 +16,16 @@ from cluster import checkpoints
 from cluster.checkpoints import Checkpoint
 from cluster.crew import Crew, Member
 from cluster.death import Death, death_of
+from cluster.deaths import Deaths, Replacement
 from cluster.evaluator_actor import EVALUATOR
 from cluster.hearing import Hearing
 from cluster.job_gauges import JobGauges
 from cluster.preparation import Prepared
-from cluster.restart_policy import FORGIVEN_S, Cause, Step, decide
+from cluster.restart_policy import Cause, Step
 from cluster.stopping import Standing, stop_block
 from cluster.trainer_actor import TrainerEnd
 from cluster.watcher import Watcher
 from shared.config import Job
-from shared.errors import JobFailed
 from shared.job_state import JobState
 from shared.registry import Registry
 from shared.registry_facts import StreamPoint
@@ -64,8 +63,7 @@ class Controller:
         self._job, self._run_folder, self._registry, self._token = job, run_folder, registry, token
         self._prepared, self._crew, self._watcher = prepared, crew, watcher
         self._names = [trainer.name for trainer in job.trainers]
-        self._deaths: Counter[str] = Counter()
-        self._died_s: dict[str, float] = {}
+        self._deaths = Deaths()
         self._checkpoint: Checkpoint | None = None
         self._unfinished: set[str] = set()
         self._skipped: set[int] = set()
@@ -84,8 +82,9 @@ class Controller:
         while self._unfinished:
             stopping = self._is_stopping or self._watcher.stop_wanted.is_set()
             for member in self._crew.ended(HASTE_S if stopping else TURN_S):
-                if self._crew.has(member):  # settling one may have replaced all
-                    self._settle(member)
+                self._settle(member)
+            for replacement in self._deaths.take_due(time.monotonic()):
+                self._make_good(replacement)
             if time.monotonic() - self._looked_s >= (HASTE_S if stopping else LOOK_S):
                 self._look()
             if self._stop_block is not None and self._checkpoint and self._checkpoint.block == self._stop_block:
@@ -106,6 +105,7 @@ class Controller:
     def _start(self, checkpoint: Checkpoint | None) -> None:
         """Puts the whole stream at `checkpoint`, or at its beginning, with new actors."""
         self._crew.remove_all()
+        self._deaths.all_are_replaced()
         # refused, if another driver has the job
         self._crew.stream = self._registry.begin_stream(self._token, self._point(checkpoint))
         checkpoints.drop_after(self._run_folder, checkpoint.block if checkpoint else -1)
@@ -140,25 +140,29 @@ class Controller:
             self._bury(member.role, death_of(error))
             return
         self._crew.remove(member.role)
-        if isinstance(end, TrainerEnd) and not end.stopped:
+        if not isinstance(end, TrainerEnd):  # a lane that found its role gone
+            self._bury(member.role, Death(Cause.RAISED, "ended before the job did"))
+        elif not end.stopped:
             self._unfinished.discard(member.role)
 
     def _bury(self, role: str, death: Death) -> None:
-        """Does what the restart policy says about a death."""
+        """Notes a death, which is made good when the restart policy says; its units go to others at once."""
         if role == EVALUATOR:
             self._bury_evaluator(death)
             return
-        now, before = time.monotonic(), self._died_s.get(role, -FORGIVEN_S)
-        self._deaths[role] = 1 if now - before > FORGIVEN_S else self._deaths[role] + 1
-        self._died_s[role] = now
-        decision = decide(death.cause, self._deaths[role])
-        if decision.step is Step.FAIL:
-            raise JobFailed(death.reason if death.cause is Cause.USER_ERROR else f"{role} {death.reason}, too often")
-        begun = time.monotonic()
-        time.sleep(decision.wait_s)
-        done = self._rewind() if decision.step is Step.REWIND else self._replace(role, death.reason)
-        seconds = time.monotonic() - begun
-        self._watcher.event(f"{role.partition('-')[0]}-died", f"{role} {death.reason}; {done} {seconds:.1f} s later")
+        if role.startswith("producer-"):
+            units = self._registry.release_producer(self._token, role, death.reason)
+            again = f"units {', '.join(map(str, units))} leased again" if units else "it held no unit"
+            death = replace(death, reason=f"{death.reason}; {again}")
+        self._deaths.add(role, death, time.monotonic())
+
+    def _make_good(self, dead: Replacement) -> None:
+        if dead.role in self._crew.members:
+            return  # all have been started anew
+        done = self._rewind() if dead.step is Step.REWIND else self._replace(dead.role)
+        seconds = time.monotonic() - dead.died_s
+        kind = dead.role.partition("-")[0]
+        self._watcher.event(f"{kind}-died", f"{dead.role} {dead.death.reason}; {done} {seconds:.1f} s later")
 
     def _bury_evaluator(self, death: Death) -> None:
         """Nobody waits for it: it is given another life or two, at once, or left alone."""
@@ -173,12 +177,11 @@ class Controller:
         self._start(self._checkpoint)
         return f"all went back to block {self._checkpoint.block if self._checkpoint else 0}"
 
-    def _replace(self, role: str, reason: str) -> str:
+    def _replace(self, role: str) -> str:
         kind, _, name = role.partition("-")
         if kind == "producer":
-            units = self._registry.release_producer(self._token, role, reason)
             self._crew.start_producer(int(name))
-            return f"units {', '.join(map(str, units)) or 'none'} leased again, back"
+            return "back"
         if kind == "lane" and self._has_passed_over(int(name)):
             return self._rewind()
         done = self._replace_lane(int(name)) if kind == "lane" else self._replace_trainer(name)
@@ -251,10 +254,10 @@ class Controller:
 
     def _skip_dead(self, snapshot: Snapshot) -> None:
         for dead in snapshot.units.dead:
-            if dead.unit not in self._skipped:
+            lane = self._crew.members.get(f"lane-{dead.unit % self._job.stream.lanes}")
+            if dead.unit not in self._skipped and lane is not None:
                 self._skipped.add(dead.unit)
-                lane = self._crew.members[f"lane-{dead.unit % self._job.stream.lanes}"].actor
-                self._crew.tell([lane], "skip_unit", dead.unit)
+                self._crew.tell([lane.actor], "skip_unit", dead.unit)
                 message = f"unit {dead.unit} is set aside: {dead.error}"
                 self._watcher.event("unit-dead", message)
                 if not self._is_stopping:
@@ -263,7 +266,7 @@ class Controller:
     def _end_hung(self, snapshot: Snapshot) -> None:
         for role, member in self._crew.members.items():
             complaint = self._hearing.complaint(snapshot.heartbeats.get(role), member.started_s)
-            if complaint is not None and self._crew.has(member):
+            if complaint is not None:
                 self._crew.remove(role)
                 self._bury(role, Death(Cause.HUNG, complaint))
 

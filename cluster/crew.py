@@ -68,10 +68,6 @@ class Crew:
     def members(self) -> dict[str, Member]:
         return dict(self._members)
 
-    def has(self, member: Member) -> bool:
-        """Nobody has taken its place."""
-        return self._members.get(member.role) is member
-
     def lanes(self) -> list[ActorHandle]:
         return self._actors("lane-")
 

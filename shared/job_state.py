@@ -25,7 +25,7 @@ TERMINAL = frozenset({JobState.STOPPED, JobState.FAILED, JobState.FINISHED})
 
 TRANSITIONS: dict[JobState, frozenset[JobState]] = {
     JobState.QUEUED: frozenset({JobState.STARTING, JobState.STOPPED, JobState.FAILED}),
-    JobState.STARTING: frozenset({JobState.RUNNING, JobState.DRAINING, JobState.STOPPED, JobState.FAILED}),
+    JobState.STARTING: frozenset({JobState.RUNNING, JobState.DRAINING, *TERMINAL}),
     JobState.RUNNING: frozenset({JobState.DEGRADED, JobState.DRAINING, *TERMINAL}),
     JobState.DEGRADED: frozenset({JobState.RUNNING, JobState.DRAINING, *TERMINAL}),
     JobState.DRAINING: TERMINAL,
@@ -33,7 +33,10 @@ TRANSITIONS: dict[JobState, frozenset[JobState]] = {
     JobState.FAILED: frozenset({JobState.STARTING}),
     JobState.FINISHED: frozenset(),
 }
-"""What a driver may make of each state. Claiming a job leads to starting from any state but finished."""
+"""What a driver may make of each state. Claiming a job leads to starting from any state but finished.
+
+Who is running may find the job starting: a Redis whose machine failed has lost its last second.
+"""
 
 
 def sources(state: JobState) -> tuple[JobState, ...]:

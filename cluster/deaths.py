@@ -1,0 +1,49 @@
+"""Who has died, how often, and when each is to be replaced: nobody else waits for that."""
+
+from collections import Counter
+from dataclasses import dataclass
+
+from cluster.death import Death
+from cluster.restart_policy import FORGIVEN_S, Cause, Step, decide
+from shared.errors import JobFailed
+
+
+@dataclass(frozen=True)
+class Replacement:
+    """What follows on a death, and when; times on the monotonic clock."""
+
+    role: str
+    death: Death
+    step: Step
+    died_s: float
+    due_s: float
+
+
+class Deaths:
+    """Of one job's actors."""
+
+    def __init__(self) -> None:
+        self._counts: Counter[str] = Counter()
+        self._last_s: dict[str, float] = {}
+        self._waiting: list[Replacement] = []
+
+    def add(self, role: str, death: Death, now_s: float) -> None:
+        """Raises JobFailed when the job cannot go on after this one."""
+        is_soon = now_s - self._last_s.get(role, -FORGIVEN_S) <= FORGIVEN_S
+        self._counts[role] = self._counts[role] + 1 if is_soon else 1
+        self._last_s[role] = now_s
+        decision = decide(death.cause, self._counts[role])
+        if decision.step is Step.FAIL:
+            reason = death.reason
+            raise JobFailed(reason if death.cause is Cause.USER_ERROR else f"{role} {reason}, too often")
+        self._waiting.append(Replacement(role, death, decision.step, now_s, now_s + decision.wait_s))
+
+    def take_due(self, now_s: float) -> list[Replacement]:
+        """Those whose time has come, in order; each is given once."""
+        due = sorted((one for one in self._waiting if one.due_s <= now_s), key=lambda one: one.due_s)
+        self._waiting = [one for one in self._waiting if one.due_s > now_s]
+        return due
+
+    def all_are_replaced(self) -> None:
+        """Everybody was started anew."""
+        self._waiting.clear()
