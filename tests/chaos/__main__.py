@@ -1,0 +1,76 @@
+"""`make chaos`: ten thousand schedules, then real faults in real jobs; a table of both.
+
+python -m tests.chaos --schedules 10000 --faults 200 --seed 0 [--table FILE]
+"""
+
+import argparse
+import logging
+import os
+import secrets
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("RAY_AUTH_MODE", "token")  # before anything imports ray, which reads it once
+os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
+os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
+
+from shared.embedded_redis import EmbeddedRedis
+from tests.chaos.campaign import run_campaign, table
+from tests.chaos.simulation.schedule import run_schedule
+from tests.chaos.trial import Trial
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--schedules", type=int, default=10_000)
+    parser.add_argument("--faults", type=int, default=200)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--table", type=Path, help="where the table goes, beside the terminal")
+    options = parser.parse_args()
+    logging.disable(logging.WARNING)
+    failed = _schedules(options.seed, options.schedules)
+    trials = run_campaign(options.faults, options.seed, _tell) if options.faults else []
+    found = f"{options.schedules:,} schedules from seed {options.seed} on, {failed} failed.\n\n{table(trials)}\n"
+    print(found)
+    if options.table:
+        options.table.write_text(found)
+    return 1 if failed or any(one.is_tried and not one.is_survived for one in trials) else 0
+
+
+def _schedules(first: int, count: int) -> int:
+    """How many failed."""
+    failed, begun = 0, time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="headrace-schedules-") as folder:
+        embedded = EmbeddedRedis(Path(folder))
+        client = embedded.connect()
+        for seed in range(first, first + count):
+            try:
+                run_schedule(seed, client, Path(folder) / str(seed))
+            except Exception as error:
+                failed += 1
+                print(f"schedule {seed}: {type(error).__name__}: {error}", flush=True)
+            if (seed - first) % 1000 == 999:
+                print(f"{seed - first + 1} schedules in {time.monotonic() - begun:.0f} s, {failed} failed", flush=True)
+        client.close()
+        embedded.stop()
+    return failed
+
+
+def _tell(trial: Trial) -> None:
+    """One line for each fault, as it is done."""
+    if not trial.is_tried:
+        print(f"{trial.fault}: the job was over before; {'; '.join(trial.words)}", flush=True)
+        return
+    seconds = ", ".join(
+        f"{name} {value:.1f} s" for name, value in (("known", trial.detection_s), ("back", trial.recovery_s)) if value
+    )
+    end = "survived" if trial.is_survived else "NOT SURVIVED"
+    words = f"{trial.rows_repeated} rows again; {trial.wall_s:.0f} s in all; {'; '.join(trial.words)[:400]}"
+    print(f"{trial.fault}: {end}; {seconds}; {words}", flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,142 @@
+"""Real Redis on the world's clock, with the faults that a connection has.
+
+The scripts run as they are, but for the line that reads the server's clock: it reads what `CLOCK` holds. A reply may be
+lost after the server did what was asked, and is then asked for again, as the client does; the server may be away.
+"""
+
+import functools
+from typing import Any
+
+import redis
+
+from shared.registry import Registry
+from shared.registry_keys import job_keys
+from shared.registry_scripts import SCRIPTS, script_text
+from tests.chaos.simulation.world import World
+
+CLOCK = "simulation:clock_ms"
+READS_CLOCK = "redis.call('TIME')"
+READS_OURS = f"""(function()
+  local ms = tonumber(redis.call('GET', '{CLOCK}'))
+  return {{math.floor(ms / 1000), ms % 1000 * 1000}}
+end)()"""
+AWAY_S = 1.5
+"""What the client's own tries take before it gives up."""
+
+
+class Server:
+    """The one server of a world, and what is wrong with it."""
+
+    def __init__(self, client: redis.Redis) -> None:
+        self.connection: Any = client.connection_pool.get_connection()
+        self.client = client
+        self.is_away = False
+        self._raw = redis.Redis(  # its replies are not text
+            connection_pool=redis.ConnectionPool(
+                connection_class=redis.UnixDomainSocketConnection,
+                path=client.connection_pool.connection_kwargs["path"],
+                password=client.connection_pool.connection_kwargs["password"],
+            )
+        )
+        self._remembered: dict[str, Any] = {}
+        self.loss_of_replies = 0.0
+        self._clock_ms = -1
+        if not hasattr(client, "knows_scripts"):  # or the first schedule would have steps of its own
+            for path in SCRIPTS.glob("*.lua"):
+                client.script_load(on_our_clock(script_text(path.stem)))
+            client.knows_scripts = True  # type: ignore[attr-defined]
+
+    def release(self) -> None:
+        """Gives the connections back."""
+        self.client.connection_pool.release(self.connection)
+        self._raw.connection_pool.disconnect()
+
+    def remember(self, job: str) -> None:
+        """What the server knows of a job now will be all that it knows after `forget`."""
+        self._remembered = {key: self._raw.dump(key) for key in job_keys(job)}
+
+    def forget(self) -> None:
+        for key, value in self._remembered.items():
+            self._raw.delete(key)
+            if value is not None:
+                self._raw.restore(key, 0, value)
+
+    def execute(self, client: redis.Redis, args: tuple[Any, ...], options: dict[str, Any]) -> Any:
+        now_ms, asked = int(World.current.now_s * 1000), [args]
+        if now_ms != self._clock_ms:
+            self._clock_ms = now_ms
+            asked = [("SET", CLOCK, now_ms), args]
+        self.connection.send_packed_command([b"".join(map(_packed, asked))], check_health=False)
+        if len(asked) > 1:
+            self.connection.read_response()
+        return client.parse_response(self.connection, args[0], **options)
+
+
+def _packed(command: tuple[Any, ...]) -> bytes:
+    """As redis-py packs it, in a tenth of its time: of a script's call, name and keys are the same each time."""
+    fixed = 3 + command[2] if command[0] == "EVALSHA" else 1
+    return b"*%d\r\n" % len(command) + _parts(command[:fixed]) + b"".join(map(_part, command[fixed:]))
+
+
+@functools.lru_cache(1024)
+def _parts(words: tuple[Any, ...]) -> bytes:
+    return b"".join(map(_part, words))
+
+
+def _part(word: Any) -> bytes:
+    raw = str(word).encode()
+    return b"$%d\r\n%b\r\n" % (len(raw), raw)
+
+
+class WorldRedis(redis.Redis):
+    """The client of all processes of a world: whose call it is the world knows."""
+
+    server: Server
+
+    @classmethod
+    def of(cls, server: Server) -> "WorldRedis":
+        client = cls(connection_pool=server.client.connection_pool)
+        client.server = server
+        return client
+
+    def register_script(self, script: str) -> Any:
+        return super().register_script(on_our_clock(script))
+
+    def execute_command(self, *args: Any, **options: Any) -> Any:
+        world, server = World.current, self.server
+        if args[0] == "XADD" and str(args[1]).endswith(":metrics"):
+            return "0-0"  # nothing depends on measurements, and there are many
+        world.point()
+        if server.is_away:
+            world.sleep(AWAY_S)
+            if server.is_away:
+                raise redis.ConnectionError("away")
+        answer = self._executed(args, options)
+        if server.loss_of_replies and world.random.random() < server.loss_of_replies:
+            world.point()
+            world.point()
+            answer = self._executed(args, options)
+        world.point()
+        return answer
+
+    def _executed(self, args: tuple[Any, ...], options: dict[str, Any]) -> Any:
+        return self.server.execute(self, args, options)
+
+
+@functools.cache
+def on_our_clock(script: str) -> str:
+    assert READS_CLOCK in script
+    return script.replace(READS_CLOCK, READS_OURS)
+
+
+class WorldAddress:
+    """What stands for a `RegistryAddress`."""
+
+    def __init__(self, server: Server) -> None:
+        self._client = WorldRedis.of(server)
+
+    def connect(self) -> WorldRedis:
+        return self._client
+
+    def registry(self, job: str) -> Registry:
+        return Registry(self.connect(), job)

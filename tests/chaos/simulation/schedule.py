@@ -1,0 +1,236 @@
+"""One schedule: a small job, some faults at some moments, and what must be true whatever happens."""
+
+import json
+import shutil
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import redis
+
+from cluster import checkpoints
+from cluster.controller import Controller, Outcome
+from cluster.crew import Crew
+from cluster.patience import PatientRegistry
+from cluster.placement import wanted
+from cluster.watcher import Watcher
+from shared.errors import HeadraceError, RegistryUnreachable, StaleToken, UserError
+from shared.job_state import JobState
+from shared.ledger import ledger
+from shared.registry_keys import job_keys
+from shared.registry_snapshot import Snapshot
+from shared.row_table import Rows
+from tests.chaos.simulation.faults import Faults
+from tests.chaos.simulation.patches import patched
+from tests.chaos.simulation.ray_of_actors import RayOfActors
+from tests.chaos.simulation.redis_client import Server, WorldAddress
+from tests.chaos.simulation.small_job import HOOKPOINT, SmallJob, small_job
+from tests.chaos.simulation.threads import Event
+from tests.chaos.simulation.world import Process, Stuck, World, world
+
+NUM_JOBS = 200
+CALM_S = 900.0
+"""Of the world's clock, in which a job must end when nothing happens to it any more."""
+
+
+class Blind:
+    """What stands for the display."""
+
+    def update(self, snapshot: Snapshot) -> None: ...
+
+    def event(self, event: Any) -> None: ...
+
+
+class SmallWatcher(Watcher):
+    """The driver's, that files nothing; holds every look against the ledger."""
+
+    told: "list[tuple[str, str]]"
+    imbalances: "list[str]"
+
+    def event(self, kind: str, message: str) -> None:
+        self.told.append((kind, message))
+
+    def look(self) -> Snapshot | None:
+        snapshot = super().look()
+        if snapshot is not None:
+            self.imbalances += ledger(snapshot).imbalances()
+        return snapshot
+
+    def _pass_over_what_was(self) -> None: ...
+
+    def _collect(self) -> None: ...
+
+
+@dataclass
+class Report:
+    """What happened in a schedule."""
+
+    seed: int
+    steps: int = 0
+    seconds: float = 0.0
+    num_drivers: int = 0
+    faults: list[str] = field(default_factory=list)
+    told: list[tuple[str, str]] = field(default_factory=list)
+
+
+class Schedule:
+    """The user of one job, who goes on until it is finished."""
+
+    def __init__(self, seed: int, world: World, ray: RayOfActors, server: Server, folder: Path) -> None:
+        self._world, self._ray, self._server, self._folder = world, ray, server, folder
+        self.small: SmallJob = small_job(seed % NUM_JOBS)
+        job = self.small.job
+        self.job = job.model_copy(update={"output": str(folder), "name": f"small-{seed}"})
+        self.report = Report(seed)
+        self.imbalances: list[str] = []
+        self.user, self.driver = Process("user"), Process("driver")
+        self.watcher: SmallWatcher | None = None
+        self.is_finished = False
+        self.faults = Faults(world, ray, server, self)
+        self.poison = self.faults.poison
+        self._expected = self.small.blocks(self._without) if self._is_known else []
+        self._seen: dict[tuple[int, int], Rows | None] = {}
+        self._address = WorldAddress(server)
+        self._changed = Event()
+
+    @property
+    def _without(self) -> tuple[int, ...]:
+        return (self.poison[0],) if self.poison else ()
+
+    @property
+    def _is_known(self) -> bool:
+        """What all must read; of a unit that is set aside, the rows before the fatal chunk may be in or not."""
+        return self.poison is None or self.poison[1] == 0
+
+    def run(self) -> Report:
+        """Raises AssertionError for anything that must not be."""
+        self._world.spawn(self.user, self._use, name="user")
+        self._world.hooks += [self.faults.step, self._check_patience]
+        try:
+            self._world.run(lambda: self.is_finished or bool(self._world.errors))
+        finally:
+            self.report.steps, self.report.seconds = self._world.steps, self._world.now_s - 1_000_000.0
+            self.report.faults = self.faults.told
+        if self._world.errors:
+            raise self._world.errors[0]
+        return self.report
+
+    def check_read(self, trainer: str, block: int, rows: Rows | None) -> None:
+        """`trainer` reads block `block`: what the job fixes, or else what others read in the same stream."""
+        seat = self._world.process._args[0]  # type: ignore[attr-defined]
+        expected = self._expected[block] if self._is_known else self._seen.setdefault((seat.stream, block), rows)
+        if rows is None or expected is None:
+            is_right = rows is None and expected is None
+        else:
+            is_right = np.array_equal(rows.addresses, expected.addresses) and np.array_equal(
+                rows.activations[HOOKPOINT], expected.activations[HOOKPOINT]
+            )
+        if not is_right:
+            self._world.errors.append(AssertionError(f"{trainer} reads another block {block} than there is"))
+
+    def _check_patience(self) -> None:
+        if self._world.now_s > self.faults.over_s + CALM_S:
+            raise Stuck(f"for {CALM_S:.0f} s nothing has happened to it, and it has not ended")
+
+    def die_of_poison(self) -> None:
+        actor = self._world.process
+        self.faults.hit.add(actor.name)
+        self._ray.end(actor, "unexpectedly")  # type: ignore[arg-type]
+
+    def driver_ends(self) -> None:
+        """The driver's process is gone, in whatever way."""
+        self._changed.set()
+
+    def _use(self) -> None:
+        """Types `run`, and then `resume` for as long as it takes."""
+        is_first = True
+        while not self.is_finished:
+            self._changed = Event()
+            self.driver = Process("driver")
+            self.report.num_drivers += 1
+            assert self.report.num_drivers < 40, "the job never ends"
+            self._world.spawn(self.driver, self._drive, not is_first, self.driver, name="driver")
+            self._changed.wait()
+            is_first = False
+        self._check_end()
+
+    def _drive(self, resume: bool, process: Process) -> None:
+        """As `run_job` does."""
+        outcome: Outcome | None = None
+        try:
+            outcome = self._driven(resume)
+        except UserError as error:
+            if "is finished" in str(error):
+                outcome = Outcome.FINISHED  # and its driver was ended before it could say so
+            elif "already running" not in str(error):
+                raise
+            self._world.sleep(5.0)
+        except (StaleToken, RegistryUnreachable):
+            self._world.sleep(5.0)
+        except HeadraceError:
+            if self.driver is process:
+                raise
+        if outcome is Outcome.FINISHED:
+            self.is_finished = True
+        self._ray.end_all(process)
+        if self.driver is process:
+            self._changed.set()
+        self._world.kill(process)
+
+    def _driven(self, resume: bool) -> Outcome:
+        token = self._address.registry(self.job.name).claim_job("", str(self._folder), resume)
+        registry = PatientRegistry(self._address.connect(), self.job.name)
+        checkpoint = checkpoints.newest(self._folder) if resume else None
+        watcher = SmallWatcher.__new__(SmallWatcher)
+        watcher.told, watcher.imbalances = self.report.told, self.imbalances
+        watcher.__init__(self._address.registry(self.job.name), token, self._folder, Blind(), None)  # type: ignore[misc]
+        self.watcher = watcher
+        crew = Crew(self.job, self._folder, registry, token, self._address, self.small.prepared, wanted(self.job))  # type: ignore[arg-type]
+        try:
+            controller = Controller(self.job, self._folder, registry, token, self.small.prepared, crew, watcher)
+            outcome = controller.run(checkpoint)
+        finally:
+            crew.remove_all()
+        registry.set_state(token, JobState(outcome.value))
+        watcher._ending.set()
+        return outcome
+
+    def _check_end(self) -> None:
+        assert self.imbalances == [], self.imbalances[0]
+        registry = self._address.registry(self.job.name)
+        snapshot = registry.snapshot()
+        assert snapshot.job.state is JobState.FINISHED, snapshot.job.state
+        assert ledger(snapshot).imbalances() == []
+        dead = tuple(one.unit for one in snapshot.units.dead)
+        assert dead in ((), self._without), f"units {dead} were set aside"
+        states = [json.loads((self._folder / "saes" / name / "weights.json").read_text()) for name in snapshot.trainers]
+        digests = {tuple(state["digest"]) for state in states}
+        assert digests == {(one.address_digest, one.bits_digest) for one in snapshot.trainers.values()}
+        assert {one.state for one in snapshot.trainers.values()} == {"finished"}
+        assert len(states) == len(self.job.trainers) and len(digests) == 1
+        if self._is_known:
+            rows = sum(block.num_rows for block in self._expected if block is not None)
+            assert {one.rows for one in snapshot.trainers.values()} == {rows}
+            assert digests == {self.small.digest(self._without if dead else ())}
+        for kind, message in self.report.told:
+            if kind.endswith("-died") and "no longer holds" not in message:
+                assert message.partition(" ")[0] in self.faults.hit, f"nothing was done to it: {message}"
+
+
+def run_schedule(seed: int, client: redis.Redis, folder: Path) -> Report:
+    """The schedule of `seed`; its files lie in `folder`, which must not exist, and go at its end."""
+    ray, server = RayOfActors(), Server(client)
+    with world(seed) as one:
+        schedule = Schedule(seed, one, ray, server, folder)
+        one.plan = schedule  # type: ignore[attr-defined]
+        try:
+            with patched(ray):
+                try:
+                    return schedule.run()
+                finally:
+                    one.close()
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+            client.delete(*job_keys(schedule.job.name))
+            server.release()
