@@ -12,7 +12,7 @@ from shared.config import Job
 from shared.errors import UserError
 from shared.refusal import refusal, shown
 
-LISTS_THAT_STAY = frozenset({"adam_betas", "hookpoints", "resample_at_fractions"})
+LISTS_THAT_STAY = frozenset({"adam_betas", "group_fractions", "hookpoints", "resample_at_fractions"})
 """Trainer keys whose value is a list in itself."""
 
 

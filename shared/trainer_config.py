@@ -1,9 +1,9 @@
 """The `trainers` of a job file: what all architectures share, and what each adds. Imports no torch."""
 
 import difflib
+import itertools
 import math
 from collections.abc import Mapping, Sequence
-from itertools import pairwise
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Union
 
 from pydantic import ConfigDict, Discriminator, Field, Tag, model_validator
@@ -148,6 +148,59 @@ class TopKConfig(ActiveConfig):
     architecture: Literal["topk"]
 
 
+class MultiTopKConfig(ActiveConfig):
+    """As TopK, with a loss of four times as many active latents beside it (Gao et al. 2024, arXiv:2406.04093)."""
+
+    architecture: Literal["multi_topk"]
+
+
+class BatchActiveConfig(ActiveConfig):
+    """What architectures share that have k active latents on each row on average, over a batch.
+
+    lr defaults to 3e-4, beyond the 24,576 latents of the BatchTopK paper to that times sqrt(24,576 / num_latents).
+    """
+
+    auxk: Positive | None = None
+    """Dead latents that the auxiliary loss uses; default: 512."""
+    threshold_decay: Annotated[Number, Field(ge=0, le=1)] = 0.99
+    """The threshold for use is the mean of each batch's smallest active pre-activation, each counting this much as the
+    next; 1: of all batches alike. (SAELens; dictionary_learning has 0.999.)"""
+    adam_betas: tuple[Beta, Beta] = (0.9, 0.99)
+    """Adam's decay rates of the gradient's mean and mean square."""
+
+
+class BatchTopKConfig(BatchActiveConfig):
+    """BatchTopK (Bussmann, Leask and Nanda 2024, arXiv:2412.06410)."""
+
+    architecture: Literal["batch_topk"]
+
+
+class MatryoshkaConfig(BatchActiveConfig):
+    """BatchTopK whose first latents alone reconstruct, too (Bussmann et al. 2025, arXiv:2503.17547)."""
+
+    architecture: Literal["matryoshka"]
+    group_fractions: tuple[Fraction, ...] = (1 / 32, 1 / 16, 1 / 8, 1 / 4, 17 / 32)
+    """Each group's share of all latents, in order; there is a loss for the groups up to each. They add up to 1."""
+    group_weighting: Literal["sum", "mean"] = "sum"
+    """sum: these losses are added (SAELens); mean: averaged."""
+
+    @property
+    def nested_widths(self) -> tuple[int, ...]:
+        """Latents up to the end of each group; the last is num_latents."""
+        return tuple(round(share * self.num_latents) for share in itertools.accumulate(self.group_fractions))
+
+    @model_validator(mode="after")
+    def _groups_fit(self) -> "MatryoshkaConfig":
+        if abs(sum(self.group_fractions) - 1) > 1e-6:
+            raise ValueError(f"group_fractions must add up to 1, got {list(self.group_fractions)}")
+        if any(width == before for before, width in itertools.pairwise((0, *self.nested_widths))):
+            raise ValueError(
+                f"group_fractions must leave each group one of {self.num_latents} latents, "
+                f"got {list(self.group_fractions)}"
+            )
+        return self
+
+
 class ReluL1Config(TrainerConfig):
     """ReLU with an L1 penalty weighted by decoder norms (Anthropic, April 2024). lr defaults to 5e-5."""
 
@@ -186,7 +239,7 @@ class UnitNormConfig(TrainerConfig):
     @model_validator(mode="after")
     def _points_leave_room(self) -> "UnitNormConfig":
         needed = self.resample_window_fraction + self.resample_rows_fraction
-        for former, point in pairwise((0.0, *self.resample_at_fractions)):
+        for former, point in itertools.pairwise((0.0, *self.resample_at_fractions)):
             if point - former < needed:
                 raise ValueError(
                     "resample_at_fractions must rise by at least resample_window_fraction + resample_rows_fraction "
@@ -447,6 +500,9 @@ def _unknown(key: str, hookpoint: str | None, hookpoints: tuple[str, ...]) -> st
 OWN = "package.module:Class"
 TRAINER_CONFIGS: dict[str, type[TrainerConfig]] = {
     "topk": TopKConfig,
+    "multi_topk": MultiTopKConfig,
+    "batch_topk": BatchTopKConfig,
+    "matryoshka": MatryoshkaConfig,
     "relu_l1": ReluL1Config,
     "relu_l1_2023": ReluL12023Config,
     "kl": KlConfig,

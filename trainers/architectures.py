@@ -12,11 +12,14 @@ from pydantic import ValidationError
 from shared.errors import UserError
 from shared.refusal import refusal
 from shared.trainer_config import OwnConfig, TrainerConfig
+from trainers.batch_topk import BatchTopKObjective
 from trainers.crosscoder import crosscoder
 from trainers.gated import GatedObjective
 from trainers.jumprelu_l0 import JumpReLUObjective
 from trainers.jumprelu_tanh import JumpReLUTanhObjective
 from trainers.kl import KlObjective
+from trainers.matryoshka import MatryoshkaObjective
+from trainers.multi_topk import MultiTopKObjective
 from trainers.objective import Objective
 from trainers.p_anneal import PAnnealObjective
 from trainers.relu_l1 import ReluL1Objective
@@ -26,6 +29,9 @@ from trainers.transcoder import transcoder
 
 ARCHITECTURES: dict[str, Callable[[Any, tuple[int, ...], torch.Generator], Objective]] = {
     "topk": TopKObjective,
+    "multi_topk": MultiTopKObjective,
+    "batch_topk": BatchTopKObjective,
+    "matryoshka": MatryoshkaObjective,
     "relu_l1": ReluL1Objective,
     "relu_l1_2023": ReluL12023Objective,
     "kl": KlObjective,

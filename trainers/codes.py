@@ -73,11 +73,23 @@ class SparseCodes:
     @classmethod
     def of_dense(cls, acts: Tensor) -> "SparseCodes":
         """From activations [B, L], none below zero; the zeros are left out."""
-        flat = _positions(acts > 0)
-        rows, num_latents = acts.shape
-        row_of = torch.div(flat, num_latents, rounding_mode="floor")
-        starts = torch.searchsorted(row_of, torch.arange(rows + 1, device=acts.device)).to(torch.int32)
-        return cls(acts.view(-1)[flat], (flat - row_of * num_latents).to(torch.int32), starts, num_latents)
+        positions = positions_of(acts > 0)
+        return cls.of_positions(acts.view(-1)[positions], positions, (acts.shape[0], acts.shape[1]))
+
+    @classmethod
+    def of_positions(cls, values: Tensor, positions: Tensor, shape: tuple[int, int]) -> "SparseCodes":
+        """From activations [N] and where they stand in [B, L] flattened, int64 [N], rising."""
+        rows, num_latents = shape
+        row_of = torch.div(positions, num_latents, rounding_mode="floor")
+        starts = torch.searchsorted(row_of, torch.arange(rows + 1, device=values.device)).to(torch.int32)
+        return cls(values, (positions - row_of * num_latents).to(torch.int32), starts, num_latents)
+
+    def within(self, start: int, stop: int) -> "SparseCodes":
+        """Those of the latents from `start` to `stop`, counted from `start`."""
+        chosen = (self.latents >= start) & (self.latents < stop)
+        before = torch.zeros(len(chosen) + 1, dtype=torch.int32, device=chosen.device)
+        torch.cumsum(chosen, 0, out=before[1:])
+        return SparseCodes(self.values[chosen], self.latents[chosen] - start, before[self.starts], stop - start)
 
     def decode(self, W_dec: Tensor) -> Tensor:
         """As `DenseCodes.decode`; a bag of rows is half the cost of torch's sparse product here."""
@@ -135,8 +147,8 @@ def _csr(starts: Tensor, columns: Tensor, values: Tensor, shape: tuple[int, int]
     return torch.sparse_csr_tensor(starts, columns, values, shape, check_invariants=False)
 
 
-def _positions(mask: Tensor) -> Tensor:
-    """int64: where the flattened `mask` is true; numpy finds them ten times as fast as torch on a CPU."""
+def positions_of(mask: Tensor) -> Tensor:
+    """int64, rising: where the flattened `mask` is true; numpy finds them ten times as fast as torch on a CPU."""
     if mask.is_cuda:
         return mask.view(-1).nonzero().flatten()
     return torch.from_numpy(np.flatnonzero(mask.numpy()))

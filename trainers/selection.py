@@ -22,14 +22,19 @@ def largest_pre_acts(x: Tensor, W_enc: Tensor, b_enc: Tensor, k: int) -> tuple[T
         x: [rows, d_in]; W_enc: [num_latents, d_in]; b_enc: [num_latents].
     """
     num_latents = len(W_enc)
-    piece_rows = max(MIN_PIECE_ROWS, min(MAX_PIECE_ROWS, PIECE_BYTES // (x.element_size() * num_latents)))
-    buffer = x.new_empty(min(piece_rows, len(x)), num_latents)
+    rows = piece_rows(x, num_latents)
+    buffer = x.new_empty(min(rows, len(x)), num_latents)
     values, indices = x.new_empty(len(x), k), torch.empty(len(x), k, dtype=torch.int64, device=x.device)
-    for start in range(0, len(x), piece_rows):
-        piece = slice(start, min(start + piece_rows, len(x)))
+    for start in range(0, len(x), rows):
+        piece = slice(start, min(start + rows, len(x)))
         pre_acts = torch.addmm(b_enc, x[piece], W_enc.T, out=buffer[: piece.stop - start])
         values[piece], indices[piece] = select_largest(pre_acts, k)
     return values, indices
+
+
+def piece_rows(x: Tensor, num_latents: int) -> int:
+    """Rows of `x` whose pre-activations stay in the cache."""
+    return max(MIN_PIECE_ROWS, min(MAX_PIECE_ROWS, PIECE_BYTES // (x.element_size() * num_latents)))
 
 
 def select_largest(pre_acts: Tensor, k: int) -> tuple[Tensor, Tensor]:

@@ -16,7 +16,7 @@ from torch import Tensor
 from shared.row_table import Rows
 from shared.trainer_config import ReluL1Config, TopKConfig, TrainerConfig
 from trainers import Trainer
-from trainers.topk import FIRED_ABOVE
+from trainers.sparse_objective import FIRED_ABOVE
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 

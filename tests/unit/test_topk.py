@@ -6,7 +6,8 @@ from torch.testing import assert_close
 from shared.trainer_config import TopKConfig
 from trainers.architectures import make_objective
 from trainers.firing import Firing
-from trainers.topk import FIRED_ABOVE, TopKObjective, nearest_power_of_two
+from trainers.sparse_objective import FIRED_ABOVE, nearest_power_of_two
+from trainers.topk import TopKObjective
 from trainers.trainer import Trainer
 
 D_IN, NUM_LATENTS, ROWS = 16, 64, 100
