@@ -5,6 +5,7 @@ one sentence; the traceback of what nobody foresaw is in a file.
 """
 
 import json
+import math
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -23,6 +24,9 @@ UsageError: Any = typer.BadParameter.__mro__[1]
 EXPORTS = ("saelens", "sparsify")
 IMPORTS = ("saelens", "sparsify", "dictionary_learning", "openai")
 """Formats, as `trainers.formats` has them, which is not imported for what is wrong here."""
+
+MATCHES = ("sizes", "all", "none")
+"""As `cluster.suite_matches.pairs_of` has them."""
 
 app = typer.Typer(
     name="headrace",
@@ -243,6 +247,77 @@ def evaluate(
     from cluster.report import write_report
 
     out.print(f"\nreport  {write_report(folder)}")
+
+
+@app.command()
+def compare(
+    runs: Annotated[list[str], typer.Argument(metavar="RUN…", help="Run folders, or jobs' names.")],
+    match: Annotated[
+        str, typer.Option(help="Which SAEs' latents to match: those that differ in size alone (sizes), all, none.")
+    ] = "sizes",
+    same: Annotated[float, typer.Option(help="Cosine from which two latents count as one.")] = 0.7,
+    folder: Annotated[
+        Path | None, typer.Option("--out", help="Where to write; default: compare/ in the first run.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Compare the SAEs of runs: fronts, matched latents, scaling laws; writes compare.html."""
+    _check_one_of("--match", match, MATCHES)
+    if not 0 < same <= 1:
+        raise UserError(f"--same must be above 0 and at most 1, got {same}")
+    from cluster.job_place import find_run
+
+    folders = [find_run(run)[0] for run in runs]
+    with err.status("loading") as status:
+        from cluster.compare_table import compare_view
+        from cluster.run_compare import run_compare
+
+        compared = run_compare(folders, folder, match, same, status.update)
+    if as_json:
+        print(json.dumps(compared.facts, indent=2))
+    else:
+        out.print(compare_view(compared.comparison, out.width))
+        out.print(f"page  {compared.page}")
+
+
+@app.command()
+def plan(
+    compute: Annotated[float, typer.Option(help="The budget in FLOPs, such as 1e18.")],
+    runs: Annotated[
+        list[str] | None, typer.Option("--run", metavar="RUN", help="A run whose SAEs give the law; again for more.")
+    ] = None,
+    tokens: Annotated[float | None, typer.Option(help="Tokens that there are at most.")] = None,
+    d_in: Annotated[int | None, typer.Option(min=1, help="Width of the rows, where it is not the runs'.")] = None,
+    sizes: Annotated[int, typer.Option(min=1, help="SAEs on one stream, each a quarter as wide as the next.")] = 1,
+    model_flops: Annotated[
+        float | None, typer.Option(min=0, help="FLOPs of a token's forward, where they are not the runs' model's.")
+    ] = None,
+    architecture: Annotated[str, typer.Option(help="Without runs: whose costs to tell.")] = "topk",
+    k: Annotated[int, typer.Option(min=1, help="Without runs: active latents.")] = 64,
+    as_json: AsJson = False,
+) -> None:
+    """Tell which sizes and how many tokens a budget is best spent on, by the scaling laws of finished runs."""
+    from cluster.job_place import find_run
+
+    for option, number in (("--compute", compute), ("--tokens", tokens)):
+        if number is not None and not 0 < number < math.inf:
+            raise UserError(f"{option} must be above 0 and finite, got {number}")
+    if not runs and d_in is None:
+        raise UserError("plan needs --run RUN, for a law, or --d-in N, for costs alone")
+    folders = [find_run(run)[0] for run in runs or ()]
+    with err.status("fitting"):
+        from cluster.budget_plan import Request
+        from cluster.run_plan import plan_by_costs, plan_by_runs
+
+        request = Request(compute, tokens, d_in, sizes)
+        if folders:
+            planned = plan_by_runs(folders, request, model_flops)
+        else:
+            planned = plan_by_costs(request, architecture, k, model_flops or 0.0)
+    if as_json:
+        print(json.dumps(planned.facts, indent=2))
+    else:
+        out.print(planned.view)
 
 
 @app.command()

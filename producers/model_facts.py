@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from producers.hookpoints import Caught, Hooks, by_context, find_hookpoints
 from producers.pretrained import auto_class, load_config, max_positions, resolve_device, resolve_dtype, revision
@@ -50,6 +51,23 @@ def describe_model(model: ModelConfig, gpus: float = 0) -> ModelFacts:
     )
 
 
+def forward_flops(model: ModelConfig, context_tokens: int) -> float:
+    """FLOPs of one token of a forward on a full context, as far as the last hookpoint; attention is counted.
+
+    A model that cannot run without numbers counts as 2 FLOPs for each of its parameters, all layers included.
+
+    Raises:
+        UserError: as `describe_model`.
+    """
+    skeleton = _skeleton(model, load_config(model), torch.float32)
+    hookpoints = find_hookpoints(skeleton, model.hookpoints, model.name)
+    with FlopCounterMode(display=False) as counter:
+        reached = _probe(skeleton, hookpoints, (1, context_tokens))
+    if len(reached) < len(hookpoints):
+        return 2.0 * sum(parameter.numel() for parameter in skeleton.parameters())
+    return counter.get_total_flops() / context_tokens
+
+
 def _skeleton(model: ModelConfig, config: Any, dtype: torch.dtype) -> nn.Module:
     """The model on the meta device: shapes without numbers."""
     config = copy.deepcopy(config)
@@ -65,8 +83,8 @@ def _widths(skeleton: nn.Module, model: ModelConfig, hidden_size: int) -> dict[s
     return {name: widths.get(name, hidden_size) for name in model.hookpoints}
 
 
-def _probe(skeleton: nn.Module, hookpoints: list[Hookpoint]) -> dict[str, int]:
-    """The width at each hookpoint that a forward without numbers reaches.
+def _probe(skeleton: nn.Module, hookpoints: list[Hookpoint], shape: tuple[int, int] = PROBE_SHAPE) -> dict[str, int]:
+    """The width at each hookpoint that a forward without numbers, on contexts and tokens of `shape`, reaches.
 
     Raises:
         UserError: the forward runs to its end and misses a hookpoint.
@@ -74,13 +92,13 @@ def _probe(skeleton: nn.Module, hookpoints: list[Hookpoint]) -> dict[str, int]:
     widths: dict[str, int] = {}
 
     def note(name: str, activations: Tensor) -> None:
-        widths[name] = by_context(name, activations, torch.Size(PROBE_SHAPE)).shape[-1]
+        widths[name] = by_context(name, activations, torch.Size(shape)).shape[-1]
 
     hooks = Hooks(hookpoints)
     hooks.begin(note)
     try:
         with torch.device("meta"), torch.inference_mode():
-            skeleton(input_ids=torch.zeros(PROBE_SHAPE, dtype=torch.long))
+            skeleton(input_ids=torch.zeros(shape, dtype=torch.long))
     except (Caught, UserError) as reached:
         if isinstance(reached, UserError):
             raise

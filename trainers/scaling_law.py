@@ -143,8 +143,8 @@ def shortage(form: Form, points: Points) -> str | None:
     found = {variable: distinct(points.of(variable)) for variable in form.needs}
     if len(points.loss) >= form.min_points and all(found[one] >= least for one, least in form.needs.items()):
         return None
-    wanted = " and ".join(f"{least} {NOUNS[one]}" for one, least in form.needs.items())
-    there = " and ".join(f"{found[one]} {_noun(one, found[one])}" for one in form.needs)
+    wanted = _listed([f"{least} {NOUNS[one]}" for one, least in form.needs.items()])
+    there = _listed([f"{found[one]} {_noun(one, found[one])}" for one in form.needs])
     return (
         f"the law {form.name} has {form.size} constants and needs at least {form.min_points} SAEs with {wanted}; "
         f"here are {len(points.loss)} with {there}"
@@ -155,6 +155,11 @@ def distinct(values: Floats) -> int:
     """How many values there are, near ones counted once."""
     logs = np.sort(np.log(values))
     return int(len(logs) > 0) + int(np.count_nonzero(np.diff(logs) > SAME_LOG))
+
+
+def _listed(parts: list[str]) -> str:
+    """`a, b and c`."""
+    return " and ".join([", ".join(parts[:-1]), parts[-1]] if len(parts) > 1 else parts)
 
 
 def _noun(variable: Variable, number: int) -> str:
@@ -171,21 +176,24 @@ def design(form: Form, logs: dict[Variable, Floats]) -> Floats:
 
 
 def terms_of(form: Form, theta: Floats, columns: Floats) -> Floats:
-    """[terms, points]: the logarithm of each term, from the fitted numbers and what `design` gives."""
+    """[..., terms, points]: the logarithm of each term, from fitted numbers [..., monomials] and what `design` made."""
     bounds = np.cumsum([len(term) for term in form.terms])[:-1]
-    return np.stack([a @ b for a, b in zip(np.split(columns, bounds, axis=1), np.split(theta, bounds), strict=True)])
+    parts = zip(np.split(theta, bounds, axis=-1), np.split(columns, bounds, axis=1), strict=True)
+    return np.stack([numbers @ part.T for numbers, part in parts], axis=-2)
 
 
 def log_loss(form: Form, theta: Floats, columns: Floats) -> Floats:
-    """ln L [points]."""
-    return np.logaddexp.reduce(terms_of(form, theta, columns), axis=0)
+    """ln L [..., points]."""
+    return np.logaddexp.reduce(terms_of(form, theta, columns), axis=-2)
 
 
-def log_loss_gradient(form: Form, theta: Floats, columns: Floats) -> Floats:
-    """d ln L / d theta [points, monomials]: each term's share of L times its monomials."""
+def log_loss_and_gradient(form: Form, theta: Floats, columns: Floats) -> tuple[Floats, Floats]:
+    """ln L [..., points], and d ln L / d theta [..., points, monomials]: each term's share of L times its monomials."""
     terms = terms_of(form, theta, columns)
-    shares = np.exp(terms - np.logaddexp.reduce(terms, axis=0))
-    return columns * np.repeat(shares, [len(term) for term in form.terms], axis=0).T
+    found = np.logaddexp.reduce(terms, axis=-2)
+    shares = np.exp(terms - found[..., None, :])
+    by_monomial = np.repeat(shares, [len(term) for term in form.terms], axis=-2)
+    return found, columns * np.swapaxes(by_monomial, -1, -2)
 
 
 def uncentred(form: Form, theta: Floats, centre: dict[Variable, float]) -> Floats:
