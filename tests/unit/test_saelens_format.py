@@ -13,6 +13,7 @@ from shared.row_table import Rows
 from shared.trainer_config import AnyTrainer, ReluL1Config, TopKConfig
 from tests.trainer_samples import SAMPLES
 from trainers import SaeFacts, Trainer, activation_scale, load_sae, read_facts
+from trainers.row_norm import normalised
 
 D_IN, SCALE_OF_ROWS = 24, 30.0
 TOPK = TopKConfig(name="t", architecture="topk", num_latents=96, k=5, batch_rows=128, lr=1e-2)
@@ -78,6 +79,25 @@ def test_saelens_computes_the_same_reconstruction_and_latents(config: AnyTrainer
     assert metadata.hook_name == "blocks.8.hook_resid_post"
     assert metadata.hf_hook_name == "transformer.h.8"
     assert metadata.headrace["tokens"] == 1000 and read_facts(tmp_path / "sae").inputs == ("transformer.h.8",)
+
+
+@SHARED
+@pytest.mark.parametrize("normalize", ["token_norm", "layer_norm"])
+@pytest.mark.filterwarnings("ignore")
+def test_saelens_normalises_each_row_as_training_did(config: AnyTrainer, normalize: str, tmp_path: Path) -> None:
+    sae_lens = pytest.importorskip("sae_lens")
+    trainer = Trainer(config.model_copy(update={"normalize": normalize}), {"h": D_IN}, seed=0, total_rows=3000)
+    trainer.fix_scales({"h": 1.0})
+    for block in range(2):
+        trainer.read(block, Rows(np.zeros((1000, 5), np.int32), {"h": raw_rows(block)}))
+    trainer.save_sae(tmp_path / "sae", FACTS)
+    theirs, raw = sae_lens.SAE.load_from_disk(tmp_path / "sae"), torch.from_numpy(raw_rows(9))
+    rows, norm = normalised(raw, normalize)
+    with torch.no_grad():
+        assert_close(theirs.encode(raw), load_sae(tmp_path / "sae").encode(raw), rtol=0, atol=1e-5)
+        assert_close(theirs(raw), norm.undo(trainer.sae(rows)), rtol=0, atol=1e-5 * SCALE_OF_ROWS)
+        assert_close(theirs(raw), load_sae(tmp_path / "sae")(raw), rtol=0, atol=1e-5 * SCALE_OF_ROWS)
+        assert (theirs.encode(raw) > 0).any()
 
 
 def test_topk_activations_are_in_units_of_raw_rows(tmp_path: Path) -> None:
