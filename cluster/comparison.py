@@ -138,7 +138,9 @@ def _site_facts(one: SiteComparison) -> dict[str, Any]:
         for sae, on_fvu_front, on_ce_front in zip(one.saes, one.fvu_front, one.ce_front, strict=True)
     ]
     return {
-        **one.site._asdict(),
+        "model": one.site.model,
+        "inputs": list(one.site.inputs),
+        "targets": list(one.site.targets),
         "saes": saes,
         "pairs": [pair.facts() for pair in one.pairs],
         "pairs_left_out": [[pair.first.name, pair.second.name] for pair in one.left_out],

@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+from html import unescape
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -35,9 +36,9 @@ def compared(run):
 
 
 def words(path: Path) -> str:
-    """What the page says, without scripts and style."""
+    """What the page says, as a reader sees it, without scripts and style."""
     text = re.sub(r"<(script|style).*?</\1>", " ", path.read_text(), flags=re.DOTALL)
-    return " ".join(re.sub(r"<[^>]+>", " ", text).split())
+    return " ".join(unescape(re.sub(r"<[^>]+>", " ", text)).split())
 
 
 def test_the_page_tells_of_fronts_matches_and_laws(compared, run):
@@ -75,7 +76,7 @@ def test_what_is_printed(run, tmp_path, capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "150")
     assert exit_code(["compare", str(run), "--match", "none", "--out", str(tmp_path / "out")]) == 0
     printed = capsys.readouterr().out
-    assert f"{HOOKPOINT} of {MODEL}  12 SAEs" in printed and "● 0.2" in printed and "ΔCE" in printed
+    assert f"{HOOKPOINT} of {MODEL}  12 SAEs" in printed and "● 0.3175" in printed and "ΔCE" in printed
     assert f"page  {tmp_path / 'out' / 'compare.html'}" in printed and "MMCS" not in printed
     assert (tmp_path / "out" / "compare.html").is_file()
 
