@@ -2,6 +2,7 @@
 
 import itertools
 import re
+import string
 from pathlib import Path
 from typing import Any
 
@@ -132,12 +133,15 @@ def _with_name(item: dict[str, Any], index: int) -> dict[str, Any]:
     if not isinstance(name, str):
         return item
     try:
-        return {**item, "name": name.format_map(item)}
-    except KeyError as error:
-        if "name" not in item:
-            return {**item, "name": "unnamed"}  # what is missing is said when the whole is checked
-        raise UserError(
-            f"trainers[{index}].name {shown(name)} uses {error.args[0]}, which this trainer does not set"
-        ) from None
-    except (ValueError, IndexError, AttributeError, TypeError):
-        raise UserError(f"trainers[{index}].name must hold plain {{key}} places only, got {shown(name)}") from None
+        places = list(string.Formatter().parse(name))
+    except ValueError:
+        places = [("", "", "?", None)]  # a brace that stands alone
+    keys = [key for _, key, _, _ in places if key is not None]
+    if not all(key.isidentifier() for key in keys) or any(spec or change for _, _, spec, change in places):
+        raise UserError(f"trainers[{index}].name must hold plain {{key}} places only, got {shown(name)}")
+    missing = [key for key in keys if key not in item]
+    if missing and "name" not in item:
+        return {**item, "name": "unnamed"}  # what is missing is said when the whole is checked
+    if missing:
+        raise UserError(f"trainers[{index}].name {shown(name)} uses {missing[0]}, which this trainer does not set")
+    return {**item, "name": name.format_map(item)}

@@ -118,8 +118,13 @@ def _key(loc: tuple[int | str, ...]) -> str:
     parts = [part for place, part in enumerate(loc) if not (place == 2 and loc[0] == "trainers")]
     text = ""
     for place, part in enumerate(parts):
-        text += f"[{part}]" if isinstance(part, int) and place else (f".{part}" if text else str(part))
+        text += f"[{part}]" if isinstance(part, int) and place else f"{'.' if text else ''}{_on_one_line(str(part))}"
     return text
+
+
+def _on_one_line(key: str) -> str:
+    """A key as errors show it: as it is, unless it holds what a terminal would act on."""
+    return key if key.isprintable() else shown(key)
 
 
 def _known_keys(loc: tuple[int | str, ...]) -> list[str]:

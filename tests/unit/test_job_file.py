@@ -162,6 +162,7 @@ def test_trainers_have_the_numbers_of_the_job_file() -> None:
     [
         ("fixed", "trainers[0].name 'fixed' is taken; put what varies into it"),
         ("x-{width}", "trainers[0].name 'x-{width}' uses width, which this trainer does not set"),
+        ("x-{k:99999}", "trainers[0].name must hold plain {key} places only, got 'x-{k:99999}'"),
         ("x-{", "trainers[0].name must hold plain {key} places only, got 'x-{'"),
         ("a b-{num_latents}-{k}", "trainers[0].name must be at most 64 letters, digits, dots"),
     ],
@@ -220,6 +221,10 @@ def test_nothing_that_yaml_can_hold_ends_in_anything_but_a_sentence(place: str, 
         parse_job(TEXT, (f"{place}={yaml.safe_dump(junk)}",))
     except UserError as error:
         assert str(error) and "\n" not in str(error) and "pydantic" not in str(error)
+
+
+def test_a_key_that_a_terminal_would_act_on_is_shown_by_its_letters() -> None:
+    assert refusal(r"""model={"\e[2J\n": 1}""").startswith(r"unknown key model.'\x1b[2J\n'; known are")
 
 
 def test_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
