@@ -13,15 +13,14 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from cluster.evaluation import Evaluator
 from cluster.preparation import why_nothing_is_held_out
-from cluster.subjects import Saved, check_text_is_unseen, find_saved, load_subjects
+from cluster.subjects import check_text_is_unseen, find_saved, load_subjects, rows_dtype
 from producers.corpus import Corpus
 from producers.held_out import HeldOutText
-from producers.pretrained import load_config, resolve_dtype
+from producers.pretrained import load_config
 from producers.spliced_model import SplicedModel
 from shared.config import Job
 from shared.errors import UserError
 from shared.files import write_atomically
-from trainers import read_facts
 from trainers.model_card import write_card
 
 EVALUATION = "evaluation.json"
@@ -51,7 +50,7 @@ def evaluate_run(
     check_text_is_unseen(saved, corpus)
     device = "cuda" if torch.cuda.is_available() and job.model.device != "cpu" else "cpu"
     evaluator = Evaluator(
-        SplicedModel.load(job.model, device, _dtype(saved, job, device)), text, job.evaluation.contexts_per_forward
+        SplicedModel.load(job.model, device, rows_dtype(saved, job, device)), text, job.evaluation.contexts_per_forward
     )
     subjects = load_subjects(saved, job, device)
     with _progress(evaluator.num_steps(len(subjects)), console) as bar:
@@ -75,16 +74,6 @@ def _text(job: Job, corpus: Corpus, contexts: int) -> HeldOutText:
             f"the run {job.name} has no text to evaluate on: no token of what is held out is a training row"
         )
     return text
-
-
-def _dtype(saved: Saved, job: Job, device: str) -> str:
-    """What the rows were that the SAEs were trained on."""
-    known = None if saved.checkpoint is not None else _fact(next(iter(saved.folders.values())), "dtype")
-    return known or resolve_dtype(job.model, device)
-
-
-def _fact(folder: Path, name: str) -> Any:
-    return read_facts(folder).headrace.get(name)
 
 
 def _write(path: Path, facts: dict[str, Any]) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from cluster import checkpoints
 from cluster.evaluation import Subject
 from producers.corpus import Corpus
+from producers.pretrained import resolve_dtype
 from shared.config import Job
 from shared.errors import UserError
 from trainers import Trainer, load_sae, read_facts
@@ -63,6 +64,14 @@ def check_text_is_unseen(saved: Saved, corpus: Corpus) -> None:
         if found != corpus.fingerprint:
             now = "the corpus, the seed or evaluation.holdout is not what it was"
             raise UserError(f"{now} when {name} was trained, which may have read what is held out now")
+
+
+def rows_dtype(saved: Saved, job: Job, device: str) -> str:
+    """What the rows were that the SAEs were trained on, by name; as the job file has it where that was not kept."""
+    known = None
+    if saved.checkpoint is None:
+        known = read_facts(next(iter(saved.folders.values()))).headrace.get("dtype")
+    return known or resolve_dtype(job.model, device)
 
 
 def _chosen(folders: dict[str, Path], names: Sequence[str], run_folder: Path) -> dict[str, Path]:
