@@ -1,5 +1,6 @@
 """Sparse autoencoders in, meaning out."""
 
 from features.attachment import Attached, attach, detach
+from features.steering import Steering, steer
 
-__all__ = ["Attached", "attach", "detach"]
+__all__ = ["Attached", "Steering", "attach", "detach", "steer"]

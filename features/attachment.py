@@ -75,7 +75,7 @@ class Attached:
         self.detach()
 
     def _read(self, x: Tensor | None) -> None:
-        x = self._checked(self._source, x)
+        x = checked_rows(self._source, x, self.sae)
         self._x = x.to(next(self.sae.parameters()).dtype)
         acts, excluded = self.sae.encode(self._x), self._excluded_among(x)
         self.acts = acts if excluded is None else acts.masked_fill(excluded, 0)
@@ -94,20 +94,6 @@ class Attached:
         excluded = self._excluded_among(y)
         return (recon if excluded is None else torch.where(excluded, y, recon)).to(y.dtype)
 
-    def _checked(self, hookpoint: Hookpoint, x: Tensor | None) -> Tensor:
-        if x is None:
-            raise UserError(f"{hookpoint.name} gives no tensor")
-        if x.shape[-1] != self.sae.d_in:
-            raise UserError(
-                f"{hookpoint.name} gives vectors of {x.shape[-1]} values and the SAE reads vectors of {self.sae.d_in}"
-            )
-        device = next(self.sae.parameters()).device
-        if device != x.device:
-            raise UserError(
-                f"{hookpoint.name} is on {x.device} and the SAE on {device}; move it: sae.to({str(x.device)!r})"
-            )
-        return x
-
     def _excluded_among(self, x: Tensor) -> Tensor | None:
         """Which of the vectors `x` [contexts, tokens, width] are excluded, [contexts, tokens, 1]."""
         if self.excluded is None:
@@ -121,6 +107,22 @@ class Attached:
         if x.shape[1] == 1 < tokens:
             return None
         return nn.functional.pad(mask, (0, x.shape[1] - tokens)).unsqueeze(-1)
+
+
+def checked_rows(hookpoint: Hookpoint, x: Tensor | None, sae: Dictionary) -> Tensor:
+    """`x`, what stands at `hookpoint`. Raises UserError if it is not what `sae` reads, or on another device."""
+    if x is None:
+        raise UserError(f"{hookpoint.name} gives no tensor")
+    if x.shape[-1] != sae.d_in:
+        raise UserError(
+            f"{hookpoint.name} gives vectors of {x.shape[-1]} values and the SAE reads vectors of {sae.d_in}"
+        )
+    device = next(sae.parameters()).device
+    if device != x.device:
+        raise UserError(
+            f"{hookpoint.name} is on {x.device} and the SAE on {device}; move it: sae.to({str(x.device)!r})"
+        )
+    return x
 
 
 def attach(

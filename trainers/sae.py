@@ -89,6 +89,14 @@ class SparseAutoencoder(nn.Module, ABC):
         rows, norm = normalised(x, self.normalize)
         return norm.undo(self.reconstruct(rows, acts))
 
+    def change_raw(self, x: Tensor, latents: Tensor, change: Tensor) -> Tensor:
+        """What `reconstruct_raw` of raw rows `x` gains, [..., d_out], where some activations are others.
+
+        Args:
+            latents: int64 [n]; change: [..., n], what is added to the activation of each.
+        """
+        return (change @ self.W_dec[latents]) * normalised(x, self.normalize)[1].size
+
     @torch.no_grad()
     def folded(self, in_scale: Tensor, out_scale: Tensor) -> Self:
         """A copy for raw rows of an SAE that was trained on rows times `in_scale` and targets times `out_scale`.
