@@ -13,7 +13,7 @@ demo: $(READY)
 	$(BIN)/python -m cluster run examples/demo.yaml name=$$name output=runs/$$name
 
 test: $(READY)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder
 
 chaos: $(READY)
 	$(BIN)/python -m tests.chaos $(OPTIONS)

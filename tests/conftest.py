@@ -3,11 +3,24 @@
 import os
 import secrets
 
+import pytest
+
+WITH_RAY = ("integration", "chaos")
+"""Folders of tests that start Ray, which is itself as many processes as there are cores for."""
+
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+os.environ["OMP_NUM_THREADS"] = "1"  # rounding must not depend on the machine; tests run side by side instead
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # threads that spin make busy machines ten times slower
 os.environ.setdefault("RAY_AUTH_MODE", "token")  # before anything imports ray, which reads it once
 os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
 os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")  # Ray in this process listens on loopback only
 
 pytest_plugins = ["tests.redis_fixtures"]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Where several processes run the tests, each takes whole files; those that start Ray are all for one."""
+    for item in items:
+        folder = item.path.parent.name
+        item.add_marker(pytest.mark.xdist_group("ray" if folder in WITH_RAY else item.path.name))

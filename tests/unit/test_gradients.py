@@ -4,7 +4,7 @@
 the paper stops the gradient, so what must not be reached is not reached in the finite differences either.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import pytest
@@ -154,14 +154,6 @@ CASES = {
 }
 """By architecture, and the activation where there is a choice."""
 EVERY = pytest.mark.parametrize("architecture", CASES)
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def some_objective(architecture: str, **keys: Any) -> Objective:

@@ -4,7 +4,6 @@ Gates: features that lie apart, MCC and mean greatest cosine above 0.95; four ti
 mean greatest cosine above 0.9. A dictionary drawn at random comes nowhere near either.
 """
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -58,14 +57,6 @@ SUPERPOSED_KEYS: dict[str, dict[str, Any]] = {
 }
 SUPERPOSED_MCC = {"jumprelu": 0.8}
 """In runs this short its estimator leaves some features two latents; else 0.9."""
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def found(architecture: str, truth: Truth, keys: dict[str, Any], num_rows: int | None = None) -> Recovery:

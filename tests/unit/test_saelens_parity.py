@@ -4,7 +4,7 @@ SAELens' `standard` is relu_l1 as it is. Its `topk` departs from Gao et al. 2024
 with all of them taken out the curves agree, with any one left in they part.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import cache
 from typing import Any
 
@@ -39,14 +39,6 @@ TOPK = TopKConfig(
 )
 DEAD_STEPS = 6
 AUXK = TOPK.model_copy(update={"auxk_alpha": 1 / 32, "dead_after_tokens": DEAD_STEPS * BATCH_ROWS})
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @cache

@@ -1,4 +1,3 @@
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -27,14 +26,6 @@ LEARNING: dict[str, TrainerConfig] = SAMPLES | {
     "topk": TOPK.model_copy(update={"k": 4, "dead_after_tokens": 10**6}),
     "relu_l1": RELU_L1.model_copy(update={"l1_coefficient": 3.0}),
 }
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def read_blocks(trainer: Trainer, start: int, stop: int) -> None:
