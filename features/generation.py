@@ -24,6 +24,8 @@ class Sampling:
     seed: int = 0
     """Of the first sample; the next has the next."""
     num_samples: int = 1
+    stop_ids: tuple[int, ...] = ()
+    """A sample ends with the first of these."""
 
     def __post_init__(self) -> None:
         if self.max_new_tokens < 1 or self.num_samples < 1:
@@ -33,7 +35,9 @@ class Sampling:
 
 
 def stream(model: nn.Module, prompt: Tensor, sampling: Sampling, use_cache: bool = True) -> Iterator[Tensor]:
-    """The next token of each sample, int64 [samples], as soon as it is there; ends where the model takes no more.
+    """The next token of each sample, int64 [samples], as soon as it is there.
+
+    Ends where the model takes no more, or every sample has ended; those that have go on until then.
 
     Args:
         prompt: int64 [tokens], at least one.
@@ -44,21 +48,31 @@ def stream(model: nn.Module, prompt: Tensor, sampling: Sampling, use_cache: bool
     device = next(model.parameters()).device
     text = prompt.to(device).expand(sampling.num_samples, -1)
     noises = [torch.Generator().manual_seed(sampling.seed + number) for number in range(sampling.num_samples)]
-    fresh, cache = text, None
+    fresh, cache, ended = text, None, torch.zeros(len(text), dtype=torch.bool)
     for _ in range(min(sampling.max_new_tokens, room)):
         with torch.no_grad():
             mask = torch.ones_like(text)
             output = model(input_ids=fresh, attention_mask=mask, past_key_values=cache, use_cache=use_cache)
         token = _drawn(output.logits[:, -1], sampling.temperature, noises)
         yield token
+        ended |= torch.isin(token.cpu(), torch.tensor(sampling.stop_ids, dtype=torch.int64))
+        if ended.all():
+            return
         text = torch.cat([text, token[:, None]], dim=1)
         cache = output.past_key_values if use_cache else None
         fresh = token[:, None] if cache is not None else text
 
 
-def generate(model: nn.Module, prompt: Tensor, sampling: Sampling, use_cache: bool = True) -> Tensor:
-    """All that `stream` gives, int64 [samples, new tokens]."""
-    return torch.stack(list(stream(model, prompt, sampling, use_cache)), dim=1)
+def generate(model: nn.Module, prompt: Tensor, sampling: Sampling, use_cache: bool = True) -> list[Tensor]:
+    """The new tokens of each sample, int64 [new tokens], the one that ends it included."""
+    return [
+        _cut(one, sampling.stop_ids) for one in torch.stack(list(stream(model, prompt, sampling, use_cache)), dim=1)
+    ]
+
+
+def _cut(tokens: Tensor, stop_ids: tuple[int, ...]) -> Tensor:
+    stops = torch.isin(tokens.cpu(), torch.tensor(stop_ids, dtype=torch.int64)).nonzero()
+    return tokens[: int(stops[0]) + 1] if len(stops) else tokens
 
 
 def _drawn(logits: Tensor, temperature: float, noises: list[torch.Generator]) -> Tensor:

@@ -17,7 +17,7 @@ from torch.testing import assert_close
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import features
-from features.generation import Sampling, generate
+from features.generation import Sampling, generate, stream
 from features.steering import Steering
 from shared.errors import UserError
 from trainers.relu import Relu
@@ -200,7 +200,7 @@ def test_a_cached_generation_agrees_with_one_without(
     assert not torch.equal(found[0], plain)
     with features.steer(model, None, steerings):
         own = [generate(model, ids[0], Sampling(8, temperature=0), use_cache=cached) for cached in (True, False)]
-    assert torch.equal(own[0], own[1]) and own[0][0].tolist() == found[0][0, 5:].tolist()
+    assert own[0][0].tolist() == own[1][0].tolist() == found[0][0, 5:].tolist()
 
 
 def test_prompt_and_generated_tokens_are_told_apart(models: dict[str, nn.Module]) -> None:
@@ -314,22 +314,34 @@ def test_chance_is_the_same_for_a_model_and_the_same_model_steered(models: dict[
     plain = generate(model, prompt, sampling)
     idle = Steering(random_sae(), "transformer.h.1", 3, "add", 0.0)
     with features.steer(model, None, [idle]):
-        assert torch.equal(generate(model, prompt, sampling), plain)
-    assert len({tuple(one) for one in plain.tolist()}) == 3
+        assert all(map(torch.equal, generate(model, prompt, sampling), plain))
+    assert len({tuple(one.tolist()) for one in plain}) == 3
     again = generate(model, prompt, Sampling(10, 1.0, seed=5))
     assert torch.equal(again[0], plain[1])
 
 
 def test_samples_are_drawn_as_often_as_they_are_likely(models: dict[str, nn.Module]) -> None:
     model, prompt = models["gpt2"], token_ids()[0]
-    drawn = generate(model, prompt, Sampling(1, 1.0, num_samples=4000))[:, 0]
-    shares = torch.bincount(drawn, minlength=VOCAB_SIZE) / 4000
+    drawn = generate(model, prompt, Sampling(1, 1.0, num_samples=4000))
+    shares = torch.bincount(torch.cat(drawn), minlength=VOCAB_SIZE) / 4000
     likely = logits_of(model, prompt[None])[0, -1].softmax(-1)
     assert (shares - likely).abs().max() < 4 * (likely.max() * (1 - likely.max()) / 4000).sqrt()
 
 
+def test_a_sample_ends_with_a_stop_token_and_others_go_on(models: dict[str, nn.Module]) -> None:
+    model, prompt = models["gpt2"], token_ids()[0]
+    plain = generate(model, prompt, Sampling(12, 1.0, num_samples=2))
+    stop = int(plain[0][3])
+    assert stop not in plain[0][:3]
+    stopped = generate(model, prompt, Sampling(12, 1.0, num_samples=2, stop_ids=(stop,)))
+    assert stopped[0].tolist() == plain[0][:4].tolist()
+    end = (plain[1] == stop).nonzero().flatten().tolist()
+    assert stopped[1].tolist() == plain[1][: end[0] + 1 if end else None].tolist()
+    assert len(list(stream(model, prompt, Sampling(12, 1.0, stop_ids=(stop,))))) == 4
+
+
 def test_generation_ends_where_the_model_takes_no_more(models: dict[str, nn.Module]) -> None:
-    assert generate(models["gpt2"], token_ids(60)[0], Sampling(50)).shape == (1, 4)
+    assert [len(one) for one in generate(models["gpt2"], token_ids(60)[0], Sampling(50))] == [4]
     with pytest.raises(UserError, match="the prompt has 64 tokens; the model takes 64, new ones included"):
         generate(models["gpt2"], token_ids(64)[0], Sampling(5))
     with pytest.raises(UserError, match="the prompt is empty"):
