@@ -96,6 +96,11 @@ class Corpus:
         return int(self._first_units[-1])
 
     @property
+    def num_first_units(self) -> int:
+        """Units of the first epoch, which have every text but what is held out once."""
+        return int(self._first_units[1])
+
+    @property
     def num_tokens(self) -> float:
         """An estimate, from sizes, of the tokens in one epoch."""
         return float(self._slices["tokens"].sum())

@@ -7,13 +7,14 @@ import time
 from collections import deque
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import closing
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import pyarrow as pa
 import torch
 
 from producers.corpus import Corpus
+from producers.document import Document
 from producers.hooked_model import HookedModel
 from producers.model_facts import describe_model
 from producers.packing import Contexts, pack
@@ -24,6 +25,15 @@ from producers.tokenizing import DocumentTokenizer
 from shared.config import Job
 from shared.errors import JobFailed, UserError
 from shared.row_table import ADDRESS_COLUMNS, RowFormat, Rows
+
+
+class Units(Protocol):
+    """Documents by the number of the unit that they are in."""
+
+    @property
+    def num_units(self) -> int: ...
+
+    def documents(self, unit: int) -> Iterable[Document]: ...
 
 
 class PackedUnit(NamedTuple):
@@ -39,9 +49,20 @@ class RunningForward(NamedTuple):
     """A forward that was started; on a GPU it may not have ended."""
 
     number: int
+    first_context: int
     addresses: np.ndarray
     gather: RowGather
     launch_s: float
+
+
+class SeenText(NamedTuple):
+    """What the model saw in one forward, rows or not."""
+
+    first_context: int
+    """Its number in the unit."""
+    contexts: Contexts
+    kept: np.ndarray
+    """bool [contexts, context_tokens]: what became rows."""
 
 
 class Chunk(NamedTuple):
@@ -58,13 +79,14 @@ class Chunk(NamedTuple):
     forward_s: float
     wait_s: float
     """How long the model stood idle before this chunk because the unit was not packed yet."""
+    seen: SeenText
 
 
 class Producer:
     """The language model and its corpus, for one job."""
 
-    def __init__(self, job: Job, corpus: Corpus | None = None) -> None:
-        """Loads everything. Raises UserError if the model, its tokenizer or the corpus is not what the job says."""
+    def __init__(self, job: Job, corpus: Units | None = None, model: HookedModel | None = None) -> None:
+        """Loads what is not given. Raises UserError if model, tokenizer or corpus is not what the job says."""
         device = resolve_device(job.model, job.producers.gpus)
         facts = describe_model(job.model, job.producers.gpus)
         check_context(job, facts.max_positions)
@@ -72,7 +94,7 @@ class Producer:
         self._contexts_per_forward = job.producers.contexts_per_forward
         self.corpus = corpus or Corpus.open(job.corpus, job.seed, job.evaluation.holdout)
         self._tokenizer = DocumentTokenizer.load(job.model, job.corpus, facts.vocab_size)
-        self._model = HookedModel.load(job.model, device, facts.dtype)
+        self._model = model or HookedModel.load(job.model, device, facts.dtype)
         self._forwards_ahead = 1 if self._model.device.type == "cuda" else 0
         self.row_format = RowFormat(job.name, job.model.name, facts.revision, facts.widths, facts.dtype)
 
@@ -113,7 +135,7 @@ class Producer:
         if gather.num_rows:
             token_ids = torch.from_numpy(packed.contexts.token_ids[contexts])
             self._model.run(token_ids, torch.from_numpy(packed.contexts.attention_mask[contexts]), gather)
-        return RunningForward(number, _addresses(packed, contexts), gather, time.perf_counter() - begun)
+        return RunningForward(number, contexts.start, _addresses(packed, contexts), gather, time.perf_counter() - begun)
 
     def _chunk(self, packed: PackedUnit, running: RunningForward, num_chunks: int, wait_s: float) -> Chunk:
         begun = time.perf_counter()
@@ -122,7 +144,9 @@ class Producer:
         number, unit_rows = running.number, int(packed.kept.sum())
         table = self.row_format.table(rows, unit=packed.unit, chunk=number)
         forward_s = running.launch_s + time.perf_counter() - begun
-        return Chunk(packed.unit, number, num_chunks, unit_rows, table, forward_s, wait_s if number == 0 else 0.0)
+        contexts = slice(running.first_context, running.first_context + self._contexts_per_forward)
+        seen = SeenText(contexts.start, Contexts(*(part[contexts] for part in packed.contexts)), packed.kept[contexts])
+        return Chunk(packed.unit, number, num_chunks, unit_rows, table, forward_s, wait_s if number == 0 else 0.0, seen)
 
 
 def check_context(job: Job, max_positions: int | None) -> None:

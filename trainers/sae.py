@@ -11,6 +11,7 @@ from typing import ClassVar, Self
 import torch
 from torch import Tensor, nn
 
+from trainers.codes import SparseCodes
 from trainers.row_norm import normalised
 
 
@@ -69,6 +70,11 @@ class SparseAutoencoder(nn.Module, ABC):
     def encode(self, x: Tensor) -> Tensor:
         """Activations [..., num_latents] of `x` [..., d_in], zeros written out."""
         return self.encode_normalised(normalised(x, self.normalize)[0])
+
+    def codes(self, x: Tensor) -> SparseCodes:
+        """The activations of `x` [rows, d_in] that count as active, for less than `encode` where that can be had."""
+        acts = self.encode(x)
+        return SparseCodes.of_dense(torch.where(acts > self.fires_above, acts, 0))
 
     def decode(self, acts: Tensor) -> Tensor:
         """[..., d_out] from activations [..., num_latents]; still normalised, where each row was."""

@@ -5,6 +5,7 @@ from torch import Tensor
 
 from shared.trainer_config import ActiveConfig
 from trainers.codes import SparseCodes
+from trainers.row_norm import normalised
 from trainers.sae import SparseAutoencoder
 from trainers.selection import largest_pre_acts
 from trainers.sparse_objective import Batch, Main, SparseObjective
@@ -24,6 +25,12 @@ class TopK(SparseAutoencoder):
     def activate(self, pre_acts: Tensor) -> Tensor:
         top_acts, top_indices = torch.topk(pre_acts, self.k, dim=-1, sorted=False)
         return torch.zeros_like(pre_acts).scatter(-1, top_indices, top_acts.relu())
+
+    def codes(self, x: Tensor) -> SparseCodes:
+        rows = normalised(x, self.normalize)[0]
+        centred = rows - self.b_dec if self.subtracts_b_dec else rows
+        top_acts, top_indices = largest_pre_acts(centred, self.W_enc, self.b_enc, self.k)
+        return SparseCodes.of_largest(top_acts.relu(), top_indices, self.num_latents)
 
     def movable(self, norms: Tensor) -> Tensor:
         return torch.full_like(norms, norms.mean().item())

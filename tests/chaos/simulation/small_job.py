@@ -12,12 +12,14 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
 from cluster.memory_plan import plan_memory
 from cluster.preparation import Prepared
+from producers.packing import Contexts
 from producers.prefetch import prefetched
-from producers.producer import Chunk
+from producers.producer import Chunk, SeenText
 from shared.config import Job
 from shared.digest import StreamDigest
 from shared.files import replace_folder
@@ -104,6 +106,9 @@ def small_job(number: int) -> SmallJob:
     return SmallJob(Job.model_validate(raw), units)
 
 
+NOTHING_SEEN = SeenText(0, Contexts(*[np.zeros((0, 2), np.int64)] * 3), np.zeros((0, 2), bool))
+
+
 def _chunks(unit: int, sizes: tuple[int, ...]) -> list[Chunk]:
     chunks, start = [], 0
     for number, num_rows in enumerate(sizes):
@@ -112,7 +117,7 @@ def _chunks(unit: int, sizes: tuple[int, ...]) -> list[Chunk]:
             rows.addresses[row] = (unit, 0, (start + row) // 2, start + row, 7)
             rows.activations[HOOKPOINT][row] = 1 + 1000 * unit + start + row
         table = FORMAT.table(rows, unit=unit, chunk=number)
-        chunks.append(Chunk(unit, number, len(sizes), sum(sizes), table, 0.0, 0.0))
+        chunks.append(Chunk(unit, number, len(sizes), sum(sizes), table, 0.0, 0.0, NOTHING_SEEN))
         start += num_rows
     return chunks
 

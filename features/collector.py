@@ -1,0 +1,72 @@
+"""Collects the features of one SAE from its codes, in memory that does not grow with the text."""
+
+import numpy as np
+
+from features.codes import Codes
+from features.draw import hashed
+from features.moments import Moments
+from features.peaks import Peaks, peaks_among
+from features.settings import CollectionSettings
+from features.silent_pool import latents_in
+from features.slots import RangeSamples, TopDocuments
+from features.text_batch import TextBatch
+
+PENDING_BYTES = 2**25
+"""Peaks that wait to be offered together: sorting what is held costs the same for few and many."""
+
+
+class Collector:
+    """Moments, top contexts and samples of L latents."""
+
+    def __init__(self, num_latents: int, settings: CollectionSettings) -> None:
+        self.num_latents, self._settings = num_latents, settings
+        window = settings.window_tokens
+        self.moments = Moments.none(num_latents)
+        self.top = TopDocuments(num_latents, settings.top_contexts, window)
+        self.samples = RangeSamples(num_latents, settings.samples_per_bin, window)
+        self.pool_latents: dict[int, np.ndarray] = {}
+        """Address of a window in the pool -> the latents that fire in it, int32, rising."""
+        self._pending: list[Peaks] = []
+        self._pending_bytes = 0
+
+    def add(self, batch: TextBatch, codes: Codes, pool_windows: np.ndarray) -> None:
+        """Takes in the codes, sorted by row, of a batch, of which `pool_windows` [2, n] entered the pool."""
+        for place, length in pool_windows.T.tolist():
+            address = int(batch.addresses_of(np.array(place)))
+            self.pool_latents[address] = latents_in(codes, batch, place, length)
+        codes = codes.by_latent()
+        self.moments.add(codes, batch.num_rows)
+        draws = hashed(self._settings.seed, batch.row_addresses[codes.rows], codes.latents)
+        may_enter = self.top.may_enter(codes.latents, codes.values, draws)
+        may_enter |= self.samples.may_enter(codes.latents, codes.values, draws)
+        peaks = peaks_among(codes, np.flatnonzero(may_enter), draws, batch, self._settings.window_tokens)
+        self._pending.append(peaks)
+        self._pending_bytes += peaks.acts.nbytes
+        if self._pending_bytes > PENDING_BYTES:
+            self.settle()
+
+    def settle(self) -> None:
+        """Offers what waits to the slots."""
+        if self._pending:
+            waiting = Peaks.joined(self._pending)
+            self._pending, self._pending_bytes = [], 0
+            self.top.offer(waiting)
+            self.samples.offer(waiting)
+
+    def merge(self, other: "Collector") -> None:
+        """Takes in what another collector found in other text."""
+        self.settle()
+        other.settle()
+        self.moments.merge(other.moments)
+        for mine, theirs in ((self.top, other.top), (self.samples, other.samples)):
+            mine.offer(theirs.held(np.arange(self.num_latents, dtype=np.int32)))
+        self.pool_latents |= other.pool_latents
+
+    def keep_in_pool(self, addresses: np.ndarray) -> None:
+        """Forgets windows that are no longer in the pool."""
+        kept = addresses.tolist()
+        self.pool_latents = {address: self.pool_latents[address] for address in kept if address in self.pool_latents}
+
+    def contexts(self) -> np.ndarray:
+        """Addresses, int64, of the tokens around which contexts are kept."""
+        return np.concatenate([slots.addresses[slots.lengths > 0] for slots in (self.top, self.samples)])
