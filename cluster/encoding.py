@@ -1,25 +1,45 @@
-"""The codes of a run's SAEs, as the features' collectors take them."""
+"""What a run's SAEs make of a forward's rows, as the features' collectors take it."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from cluster.evaluation import Subject
+from features.ablation_sums import RowErrors
 from features.codes import Codes
+from features.collection import Encoded
+from shared.row_table import Rows
+from trainers.batches import to_float32
+from trainers.row_norm import normalised
 
 ACTS_AT_ONCE = 2**24
 """Activations with their zeros that are in memory at one time, 64 MiB."""
+ROWS_PER_ERROR = 8
+"""One row of so many is also reconstructed, to know what each latent contributes."""
 
 
 @torch.inference_mode()
-def encode_rows(subject: Subject, rows: Mapping[str, Tensor]) -> Codes:
-    """The codes of rows (hookpoint -> [rows, width], float32, on the SAE's device)."""
-    x = torch.cat([rows[name] for name in subject.inputs], dim=1)
+def encode_rows(subject: Subject, rows: Mapping[str, Tensor]) -> Encoded:
+    """Of rows (hookpoint -> [rows, width], float32, on the SAE's device) the codes, and the errors of the first few."""
+    x = side_by_side(rows, subject.inputs)
     step = max(1, ACTS_AT_ONCE // subject.sae.num_latents)
     parts = [_codes(subject, x[start : start + step], start) for start in range(0, len(x), step)]
-    return Codes(*(np.concatenate(columns) for columns in zip(*parts, strict=True))) if parts else Codes.none()
+    codes = Codes(*(np.concatenate(columns) for columns in zip(*parts, strict=True))) if parts else Codes.none()
+    sampled = min(-(-len(x) // ROWS_PER_ERROR), step)
+    y = side_by_side(rows, subject.targets)
+    return Encoded(codes, _errors(subject, x[:sampled], y[:sampled], codes))
+
+
+def side_by_side(rows: Mapping[str, Tensor], hookpoints: Sequence[str]) -> Tensor:
+    """[rows, sum of widths]"""
+    return rows[hookpoints[0]] if len(hookpoints) == 1 else torch.cat([rows[name] for name in hookpoints], dim=1)
+
+
+def tensors(rows: Rows, device: torch.device) -> dict[str, Tensor]:
+    """hookpoint -> [rows, width], float32."""
+    return {name: to_float32(values).to(device) for name, values in rows.activations.items()}
 
 
 def _codes(subject: Subject, x: Tensor, first_row: int) -> Codes:
@@ -28,3 +48,25 @@ def _codes(subject: Subject, x: Tensor, first_row: int) -> Codes:
     values, latents = found.values.float().cpu().numpy(), found.latents.cpu().numpy()
     fires = values > 0
     return Codes(row_of[fires], latents[fires], values[fires])
+
+
+def _errors(subject: Subject, x: Tensor, y: Tensor, codes: Codes) -> RowErrors:
+    """Of the rows `x`, which are the first that `codes` tell of."""
+    sae, device = subject.sae, x.device
+    count = int(np.searchsorted(codes.rows, len(x)))
+    row, latent, value = (torch.from_numpy(column[:count]).to(device) for column in codes)
+    acts = torch.zeros(len(x), sae.num_latents, device=device).index_put_((row.long(), latent.long()), value)
+    error = y - sae.reconstruct_raw(x, acts)
+    size = normalised(x, sae.normalize)[1].size
+    scaled = value if isinstance(size, float) else value * size[row.long(), 0]
+    directions = sae.W_dec[latent.long()]
+    along = (error[row.long()] * directions).sum(1)
+    rises = 2 * scaled * along + scaled.square() * directions.square().sum(1)
+    wide = y.double()
+    return RowErrors(
+        len(x),
+        codes.latents[:count],
+        rises.double().cpu().numpy(),
+        wide.sum(0).cpu().numpy(),
+        wide.square().sum().item(),
+    )

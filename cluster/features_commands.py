@@ -42,6 +42,10 @@ def collect(
         facts = {"tokens": done.rows, "contexts": done.contexts, "checkpoint": done.checkpoint, "source": done.source}
         print(json.dumps({**facts, "folders": {name: str(place) for name, place in done.folders.items()}}, indent=2))
         return
+    if done.went_on_from:
+        err.print(f"went on from {done.went_on_from:,} tokens that an interrupted collection had seen")
     out.print(f"{done.rows:,} tokens of {done.source}", markup=False, highlight=False)
+    if done.checkpoint is not None:
+        out.print(f"as of checkpoint {done.checkpoint}: the run has no finished SAE yet")
     for place in done.folders.values():
         out.print(str(place), markup=False, highlight=False)

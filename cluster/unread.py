@@ -1,13 +1,48 @@
-"""Which units of a run's corpus none of its SAEs has read a row of."""
+"""The text of a run's corpus that none of its SAEs has read."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
+from cluster.subjects import Saved, check_text_is_unseen
 from producers.corpus import Corpus
-from shared.errors import CheckpointError
+from producers.fresh_text import FreshText
+from shared.config import Job
+from shared.errors import CheckpointError, UserError
 
 
-def unread_units(run_folder: Path, corpus: Corpus, checkpoint: int | None) -> range | list[int]:
+class Text(NamedTuple):
+    """What is collected from."""
+
+    units: FreshText
+    source: str
+    """In words."""
+    fingerprint: str
+    """Of the corpus."""
+
+
+def find_text(run_folder: Path, job: Job, saved: Saved, source: str | None) -> Text:
+    """Text from `source`, or else what none of the SAEs has read: held out, or in units that no lane had begun on.
+
+    Raises:
+        UserError: there is none.
+    """
+    if source is not None:
+        corpus = Corpus.open(job.corpus.model_copy(update={"source": source, "epochs": 1}), job.seed)
+        return Text(FreshText(corpus, range(corpus.num_units)), source, corpus.fingerprint)
+    corpus = Corpus.open(job.corpus, job.seed, job.evaluation.holdout)
+    check_text_is_unseen(saved, corpus)
+    units = unread_units(run_folder, corpus, saved.checkpoint)
+    text = FreshText(corpus, units)
+    if text.num_units == 0:
+        raise UserError(f"the SAEs of {job.name} have read its whole corpus; name other text with --source")
+    shown = job.corpus.source if isinstance(job.corpus.source, str) else ", ".join(job.corpus.source)
+    told = f"{shown}: {text.num_held_out} units held out and {len(units)} that no SAE has read"
+    return Text(text, told, corpus.fingerprint)
+
+
+def unread_units(run_folder: Path, corpus: Corpus, checkpoint: int | None) -> Sequence[int]:
     """Units of the first epoch that no lane had begun on when the SAEs were as they are; later epochs repeat them.
 
     Args:

@@ -1,37 +1,56 @@
 """One pass over text for every SAE of a run: the model has run once, and each collector gets its SAE's codes."""
 
 from collections.abc import Mapping
+from typing import NamedTuple
 
 import numpy as np
 
+from features.ablation_sums import RowErrors
 from features.codes import Codes
 from features.collector import Collector
+from features.draw import hashed
 from features.settings import CollectionSettings
 from features.silent_pool import SilentPool
 from features.text_batch import TextBatch
 from features.texts import Texts
 
 
+class SaeShape(NamedTuple):
+    """What a collector has to know of its SAE."""
+
+    num_latents: int
+    d_out: int
+
+
+class Encoded(NamedTuple):
+    """What one SAE made of a batch."""
+
+    codes: Codes
+    """Of all rows, sorted by row."""
+    errors: RowErrors
+    """Of some rows."""
+
+
 class Collection:
     """The collectors of all SAEs, and the text that they share. Two that saw different text merge."""
 
-    def __init__(self, num_latents: Mapping[str, int], context_tokens: int, settings: CollectionSettings) -> None:
-        """`num_latents` of each SAE by its name."""
+    def __init__(self, saes: Mapping[str, SaeShape], context_tokens: int, settings: CollectionSettings) -> None:
+        """`saes` by their names."""
         self.settings = settings
-        self.collectors = {name: Collector(count, settings) for name, count in num_latents.items()}
+        self.collectors = {name: Collector(*shape, settings) for name, shape in saes.items()}
         self.pool = SilentPool(settings.silent_windows, settings.seed, settings.window_tokens)
         self.texts = Texts(context_tokens)
         self.rows = 0
         self.contexts = 0
 
-    def add(self, batch: TextBatch, codes: Mapping[str, Codes]) -> None:
-        """Takes in a batch and, of each SAE, the codes of its rows."""
+    def add(self, batch: TextBatch, encoded: Mapping[str, Encoded]) -> None:
+        """Takes in a batch and what each SAE made of it."""
         self.rows += batch.num_rows
         self.contexts += len(batch.context_addresses)
         self.texts.add(batch)
-        entered = self.pool.add(batch)
+        entered, row_draws = self.pool.add(batch), hashed(self.settings.seed, batch.row_addresses)
         for name, collector in self.collectors.items():
-            collector.add(batch, codes[name], entered)
+            collector.add(batch, *encoded[name], row_draws, entered)
 
     def settle(self) -> None:
         """Puts in place what waits, and forgets text that nothing is kept of."""

@@ -2,8 +2,9 @@
 
 import numpy as np
 
+from features.ablation_sums import AblationSums, RowErrors
 from features.codes import Codes
-from features.draw import hashed
+from features.draw import drawn_for, keyed
 from features.moments import Moments
 from features.peaks import Peaks, peaks_among
 from features.settings import CollectionSettings
@@ -18,25 +19,36 @@ PENDING_BYTES = 2**25
 class Collector:
     """Moments, top contexts and samples of L latents."""
 
-    def __init__(self, num_latents: int, settings: CollectionSettings) -> None:
+    def __init__(self, num_latents: int, d_out: int, settings: CollectionSettings) -> None:
         self.num_latents, self._settings = num_latents, settings
         window = settings.window_tokens
         self.moments = Moments.none(num_latents)
+        self.ablation = AblationSums.none(num_latents, d_out)
         self.top = TopDocuments(num_latents, settings.top_contexts, window)
         self.samples = RangeSamples(num_latents, settings.samples_per_bin, window)
         self.pool_latents: dict[int, np.ndarray] = {}
         """Address of a window in the pool -> the latents that fire in it, int32, rising."""
+        self._keys = keyed(np.arange(num_latents))
         self._pending: list[Peaks] = []
         self._pending_bytes = 0
 
-    def add(self, batch: TextBatch, codes: Codes, pool_windows: np.ndarray) -> None:
-        """Takes in the codes, sorted by row, of a batch, of which `pool_windows` [2, n] entered the pool."""
+    def add(
+        self, batch: TextBatch, codes: Codes, errors: RowErrors, row_draws: np.ndarray, pool_windows: np.ndarray
+    ) -> None:
+        """Takes in the codes, sorted by row, of a batch.
+
+        Args:
+            errors: of some of the rows.
+            row_draws: uint64 [rows], from which each activation's own draw follows.
+            pool_windows: int [2, n], first places and lengths of the windows that entered the pool.
+        """
         for place, length in pool_windows.T.tolist():
             address = int(batch.addresses_of(np.array(place)))
             self.pool_latents[address] = latents_in(codes, batch, place, length)
+        self.ablation.add(errors)
         codes = codes.by_latent()
         self.moments.add(codes, batch.num_rows)
-        draws = hashed(self._settings.seed, batch.row_addresses[codes.rows], codes.latents)
+        draws = drawn_for(row_draws[codes.rows], self._keys[codes.latents])
         may_enter = self.top.may_enter(codes.latents, codes.values, draws)
         may_enter |= self.samples.may_enter(codes.latents, codes.values, draws)
         peaks = peaks_among(codes, np.flatnonzero(may_enter), draws, batch, self._settings.window_tokens)
@@ -58,6 +70,7 @@ class Collector:
         self.settle()
         other.settle()
         self.moments.merge(other.moments)
+        self.ablation.merge(other.ablation)
         for mine, theirs in ((self.top, other.top), (self.samples, other.samples)):
             mine.offer(theirs.held(np.arange(self.num_latents, dtype=np.int32)))
         self.pool_latents |= other.pool_latents

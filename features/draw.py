@@ -1,17 +1,25 @@
 """Random numbers that depend on what they are drawn for, and on nothing else: so samples of parts merge into those of
-the whole, and a collector that begins again draws the same."""
+the whole, and a collector that begins again draws the same.
+"""
 
 import numpy as np
 
 STEP = np.uint64(0x9E3779B97F4A7C15)
 
 
-def hashed(seed: int, *keys: np.ndarray | int) -> np.ndarray:
-    """uint64, by broadcasting: splitmix64 over `seed` and each of `keys` in turn."""
-    state = _mixed(np.asarray(seed).astype(np.uint64))
-    for key in keys:
-        state = _mixed(state ^ _mixed(np.asarray(key).astype(np.uint64)))
-    return state
+def hashed(seed: int, keys: np.ndarray) -> np.ndarray:
+    """uint64, one for each of `keys`, by splitmix64."""
+    return drawn_for(keyed(np.array(seed)), keyed(keys))
+
+
+def keyed(keys: np.ndarray) -> np.ndarray:
+    """uint64, of integers: what `drawn_for` takes."""
+    return _mixed(np.asarray(keys).astype(np.uint64))
+
+
+def drawn_for(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """uint64, for pairs of what was keyed or drawn before, by broadcasting."""
+    return _mixed(first ^ second)
 
 
 def is_judged(seed: int, documents: np.ndarray) -> np.ndarray:

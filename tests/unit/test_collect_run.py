@@ -4,14 +4,19 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 import torch
-from trained_run import HOOKPOINT, make_job, train_run
+from trained_run import BLOCK, HOOKPOINT, make_job, train_run
 from transformers import AutoModelForCausalLM
 
+from cluster import collection_pass
+from cluster.collect_run import collect_run
 from cluster.command_line import exit_code
 from features.context import BINS, SILENT, TOP
+from features.settings import CollectionSettings
 from features.store import FeatureStore, stored
+from producers.producer import Chunk
 from shared.config import Job
 from trainers import load_sae
 
@@ -74,6 +79,51 @@ def test_silent_contexts_are_of_windows_without_the_latent(store: FeatureStore) 
     assert len(silent) == 10 and {one.group for one in silent} == {SILENT}
     assert {one.split for one in store.silent(3, 100, "judge")} == {"judge"}
     assert [one.document for one in store.silent(3, 10, seed=1)] != [one.document for one in silent]
+
+
+def test_ablation_share_is_the_rise_of_fvu_where_a_latent_is_silenced(job: Job, store: FeatureStore) -> None:
+    share = store.catalog.column("fvu_share").to_numpy(zero_copy_only=False)
+    fired = store.catalog.column("fired").to_numpy()
+    assert (share[fired == 0] == 0).all() and 0.1 < np.nansum(share) < 3
+    assert np.nanmean(share[fired > 20] > 0) > 0.9
+
+
+def test_a_collection_that_was_interrupted_goes_on(job: Job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is stopped at the last of three units, when two have been saved."""
+    run = tmp_path / "run"
+    run.mkdir()
+    for name in ("job.yaml", "saes", "checkpoints"):
+        (run / name).symlink_to(Path(job.output) / name)
+    options = CollectionSettings(5, 2, 40, 12)
+    encode = collection_pass.CollectionPass._encoded
+
+    def stop_at_the_third(self: collection_pass.CollectionPass, chunk: Chunk) -> object:
+        if chunk.unit == 2:
+            raise KeyboardInterrupt
+        return encode(self, chunk)
+
+    monkeypatch.setattr(collection_pass.CollectionPass, "_encoded", stop_at_the_third)
+    with pytest.raises(KeyboardInterrupt):
+        collect_run(run, job, (), 10**6, options, save_s=0)
+    assert stored(run) == []
+    monkeypatch.undo()
+    done = collect_run(run, job, (), 10**6, options)
+    assert 0 < done.went_on_from < done.rows and not (run / "features" / ".collecting").exists()
+    for name in ("wide", "narrow"):
+        for file in ("catalog.parquet", "contexts.parquet", "silent.parquet"):
+            straight = pq.read_table(Path(job.output) / "features" / name / file)
+            assert pq.read_table(run / "features" / name / file).equals(straight), (name, file)
+
+
+def test_a_run_in_training_is_collected_as_of_its_checkpoint(job: Job, store: FeatureStore, tmp_path: Path) -> None:
+    for name in ("job.yaml", "checkpoints"):
+        (tmp_path / name).symlink_to(Path(job.output) / name)
+    done = collect_run(tmp_path, job, ["wide"], 10**6, CollectionSettings(5, 2, 40, 12))
+    assert done.checkpoint == BLOCK and done.rows == store.meta.tokens
+    early = FeatureStore.open(done.folders["wide"])
+    assert early.meta.checkpoint == BLOCK and store.meta.checkpoint is None
+    latent = int(np.argmax(store.catalog.column("fired").to_numpy()))
+    assert early.record(latent).max_act == pytest.approx(store.record(latent).max_act, rel=1e-4)
 
 
 def test_what_cannot_be_collected_is_a_sentence(job: Job, capsys: pytest.CaptureFixture[str]) -> None:
