@@ -130,10 +130,10 @@ class LaneActor:
         self._closing.set()
         self._lane.close()
 
-    def _publish(self, counters: LaneCounters) -> None:
+    def _publish(self, counters: LaneCounters) -> bool:
         rows_per_s = self._rate.per_s(counters.emitted)
         known = replace(counters, rows_per_s=rows_per_s)
-        if_reachable(lambda: self._registry.publish_lane(self._index, self._seat.token, known))
+        return if_reachable(lambda: self._registry.publish_lane(self._index, self._seat.token, known))
 
     def _save_part(self, block: int) -> None:
         part = self._seat.part_folder(block)

@@ -23,12 +23,14 @@ def patiently(call: Callable[[], T]) -> T:
             time.sleep(PAUSE_S)
 
 
-def if_reachable(call: Callable[[], object]) -> None:
-    """`call`, unless the registry does not answer: what it says will be said again."""
+def if_reachable(call: Callable[[], object]) -> bool:
+    """`call`, unless the registry does not answer: what it says will be said again. Whether it was said."""
     try:
         call()
     except RegistryUnreachable as error:
         log.warning("registry=unreachable reason=%s", error)
+        return False
+    return True
 
 
 class PatientRegistry(Registry):

@@ -191,7 +191,7 @@ class TrainerActor:
         measured = activation_scale(to_float32(rows.activations[hookpoint]), normalize)
         return patiently(lambda: self._registry.fix_scale(f"{hookpoint} {normalize}", measured))
 
-    def _publish(self, state: str, say: Callable[[Callable[[], None]], None] = if_reachable) -> None:
+    def _publish(self, state: str, say: Callable[[Callable[[], None]], object] = if_reachable) -> None:
         report = self._trainer.report()
         counters = self._counters(state, report)
         say(lambda: self._registry.publish_trainer(self._config.name, self._seat.token, counters))

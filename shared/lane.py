@@ -77,7 +77,7 @@ class Lane:
     Args:
         cursors: reader -> the block that it reads next.
         put: stores a block's table and gives a handle; what it is given may be overwritten once it returns.
-        publish: makes counts known, before the block that they tell of can be fetched.
+        publish: makes counts known; False when it could not. What is not known is not handed out.
         yielding: readers that hold up nobody.
         spool: where blocks go that the log has no room for in memory.
         get: the table that `put` gave a handle for.
@@ -94,7 +94,7 @@ class Lane:
         num_units: int,
         cursors: dict[str, int],
         put: Callable[[pa.Table], Any],
-        publish: Callable[[LaneCounters], None] = lambda counts: None,
+        publish: Callable[[LaneCounters], bool] = lambda counts: True,
         save_part: Callable[[int], None] = lambda block: None,
         yielding: frozenset[str] = frozenset(),
         spool: Spool | None = None,
@@ -117,6 +117,8 @@ class Lane:
         self._admitted = self._emitted = self._surplus = self._drawn = 0
         self._pushed = 0
         self._next_block = index
+        self._told_below, self._told_end = 0, False
+        """What the registry knows: that there are the blocks below this one, and that there will be no more."""
         self._next_barrier = 0
         self._stop_at: int | None = None
         self._held = self._stopped = False
@@ -209,12 +211,9 @@ class Lane:
         with self._lock:
             self._move(reader, token, cursor)
             while True:
-                block = self._log.get(wanted)
-                if block is not None:
-                    return block
-                if wanted < self._next_block:
-                    return LaneEnd.GONE
-                if self._finished():
+                if wanted < self._told_below:
+                    return self._log.get(wanted) or LaneEnd.GONE
+                if self._told_end:
                     return LaneEnd.FINISHED
                 left = deadline - time.monotonic()
                 if left <= 0 or not self._lock.wait(left):
@@ -254,8 +253,9 @@ class Lane:
         """One turn of the lane's own thread: admit what is next in order, then save, emit, or wait."""
         with self._lock:
             self._admit()
+            is_told = self._tell_what_is_untold()
             barrier = self._due_barrier()
-            due_rows = self._due_rows() if barrier is None else 0
+            due_rows = self._due_rows() if barrier is None and is_told else 0
             slots = self._draw(due_rows) if due_rows else None
             too_much = self._log.to_spool() if due_rows and slots is None else None
             if barrier is None and slots is None and too_much is None:
@@ -276,7 +276,7 @@ class Lane:
         if self._satisfied():
             self._drop_surplus()
         if self._reorder.head != before:
-            self._publish(self._counts())
+            self._tell()
         self._lock.notify_all()
 
     def _drop_surplus(self) -> None:
@@ -325,8 +325,8 @@ class Lane:
             self._drawn = 0
             self._next_block += self._plan.lanes
             self._block_contexts = contexts
-            self._publish(self._counts())
             self._log.append(LoggedBlock(number, len(slots), len(slots) * self._format.row_bytes, handle))
+            self._tell()
             self._lock.notify_all()
 
     def _satisfied(self) -> bool:
@@ -406,9 +406,22 @@ class Lane:
     def publish_now(self) -> LaneCounters:
         """Publishes the ledger of this moment; between blocks nothing else does."""
         with self._lock:
-            counters = self._counts()
-            self._publish(counters)
+            return self._tell()
+
+    def _tell(self) -> LaneCounters:
+        """Publishes the ledger of this moment; trainers may have what it tells of."""
+        counters = self._counts()
+        if self._publish(counters):
+            self._told_below = counters.next_block
+            self._told_end = counters.satisfied and not counters.resident
+            self._lock.notify_all()
         return counters
+
+    def _tell_what_is_untold(self) -> bool:
+        """Whether the registry knows of every block that is here; the lane stands while it cannot be told."""
+        if self._told_below < self._next_block or self._told_end < self._finished():
+            self._tell()
+        return self._told_below == self._next_block
 
     def _counts(self) -> LaneCounters:
         waiting = self._reorder.waiting_at_head()  # first, since it moves the head past a unit that is out whole

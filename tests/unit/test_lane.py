@@ -287,6 +287,25 @@ def test_a_full_lane_takes_in_all_units_of_its_window_so_that_no_producer_waits_
     assert lane.counts().next_block == 1 and lane.counts().staged == sum(map(unit_rows, range(7))) - 16 - 40
 
 
+def test_a_block_that_the_registry_does_not_know_of_is_not_handed_out_nor_another_drawn() -> None:
+    answers = [False]
+    lane = make_lane(publish=lambda counts: answers[0])
+    run_ahead(lane, range(5))
+    assert lane.counts().next_block == 1, "the registry is to be at most one block behind"
+    assert lane.fetch("a", 1, 0, 0, 0.0) is LaneEnd.NOT_YET
+    answers[0] = True
+    assert len(drain(lane)) == 4
+
+
+def test_an_end_that_the_registry_does_not_know_of_is_not_told_to_trainers() -> None:
+    told: list[LaneCounters] = []
+    lane = make_lane(num_units=0, publish=lambda counts: bool(told.append(counts)) or len(told) > 4)
+    pump(lane)
+    assert lane.finished and lane.fetch("a", 1, 0, 0, 0.0) is LaneEnd.NOT_YET
+    pump(lane)
+    assert lane.fetch("a", 1, 0, 0, 0.0) is LaneEnd.FINISHED and told[-1].satisfied
+
+
 def test_zombies_are_refused() -> None:
     lane = make_lane()
     lane.push(0, 0, 3, 1, unit_chunks(0)[0])
