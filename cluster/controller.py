@@ -199,9 +199,9 @@ class Controller:
         checkpoint = self._checkpoint
         point = self._point(checkpoint).lanes[index]
         cursors = {name: one.cursor for name, one in self._registry.snapshot().trainers.items()}
-        token = self._registry.claim_role(self._token, f"lane-{index}")
-        self._registry.rewind_lane(self._token, index, point)
-        self._crew.start_lane(index, checkpoint, cursors, oldest_lease=token)
+        self._registry.claim_role(self._token, f"lane-{index}")  # whoever had it says no more
+        oldest_lease = self._registry.rewind_lane(self._token, index, point)
+        self._crew.start_lane(index, checkpoint, cursors, oldest_lease)
         self._skipped = {unit for unit in self._skipped if unit % self._job.stream.lanes != index}
         return f"back from block {checkpoint.block if checkpoint else 0}"
 

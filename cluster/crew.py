@@ -79,7 +79,7 @@ class Crew:
     ) -> None:
         """A new actor for a lane, going on from `checkpoint`; readers stand at `cursors`.
 
-        It refuses leases older than `oldest_lease`, or than its own token: of actors that are just being ended.
+        It refuses leases older than `oldest_lease`, or than its own token: their units are leased anew.
         A checkpoint that is damaged shows as the death of the actor.
         """
         role = f"lane-{index}"

@@ -39,10 +39,16 @@ class JobCalls(ScriptCaller):
         """
         return self._call("begin_stream", token, json.dumps(_stream_facts(point)))[1]
 
-    def rewind_lane(self, token: int, lane: int, point: LaneCounters) -> None:
-        """Puts one lane back to `point`: its units from there on are leased anew. `token` is the driver's."""
-        if self._call("rewind_lane", token, lane, json.dumps(_lane_facts(point)))[0] != "ok":
+    def rewind_lane(self, token: int, lane: int, point: LaneCounters) -> int:
+        """Puts one lane back to `point`: its units from there on are leased anew. `token` is the driver's.
+
+        Returns:
+            a token of the moment at which leases on these units became void: theirs are older.
+        """
+        word, *facts = self._call("rewind_lane", token, lane, json.dumps(_lane_facts(point)))
+        if word != "ok":
             raise RegistryError(f"job {self.job} has no lane {lane}")
+        return facts[0]
 
     def heartbeat_driver(self, token: int) -> None:
         """The driver lives. Raises StaleToken when another one has taken over."""

@@ -212,6 +212,15 @@ def test_rewound_lane_gets_its_units_again_and_the_other_lane_keeps_its_own(regi
     registry.finish_unit(held[5].unit, held[5].token)
 
 
+def test_a_lease_from_just_before_its_lane_was_rewound_is_older_than_the_rewind(
+    registry: Registry, driver: int
+) -> None:
+    claim(registry, "lane-0")
+    before = lease(registry)
+    rewound = registry.rewind_lane(driver, 0, LaneCounters())
+    assert before.unit == 0 and before.token < rewound < lease(registry).token
+
+
 def test_rewound_lane_passes_over_units_that_were_set_aside(registry: Registry) -> None:
     token = registry.claim_job("", "runs/demo", resume=False)
     registry.begin_stream(token, StreamPoint(5, 3, 100, (LaneCounters(),), {}, max_attempts=1))
