@@ -9,7 +9,7 @@ from typing import Protocol
 
 from cluster.metrics_store import MetricsStore
 from shared.embedded_redis import EmbeddedRedis
-from shared.errors import HeadraceError, RegistryUnreachable, StaleToken
+from shared.errors import HeadraceError, JobFailed, RegistryUnreachable, StaleToken, UserError
 from shared.files import write_atomically
 from shared.ledger import ledger
 from shared.registry import Registry
@@ -57,13 +57,19 @@ class Watcher:
             log.warning("event=%s message=%s", kind, message)
 
     def look(self) -> Snapshot | None:
-        """Reads the registry and shows what it says; None while it does not answer."""
+        """Reads the registry and shows what it says; None while it does not answer.
+
+        Raises:
+            JobFailed: the registry does not know the job any more.
+        """
         try:
             snapshot = self._registry.snapshot()
             self._collect()
         except RegistryUnreachable as error:
             log.warning("registry=unreachable reason=%s", error)
             return None
+        except UserError as error:  # a server that lost its newest second may have lost the job with it
+            raise JobFailed(f"{error} any more; go on with: headrace resume {self._run_folder}") from error
         self._display.update(snapshot)
         self._looks += 1
         if self._looks % FLUSH_LOOKS == 0:

@@ -25,7 +25,7 @@ TERMINAL = frozenset({JobState.STOPPED, JobState.FAILED, JobState.FINISHED})
 
 TRANSITIONS: dict[JobState, frozenset[JobState]] = {
     JobState.QUEUED: frozenset({JobState.STARTING, JobState.STOPPED, JobState.FAILED}),
-    JobState.STARTING: frozenset({JobState.RUNNING, JobState.DRAINING, *TERMINAL}),
+    JobState.STARTING: frozenset({JobState.RUNNING, JobState.DEGRADED, JobState.DRAINING, *TERMINAL}),
     JobState.RUNNING: frozenset({JobState.DEGRADED, JobState.DRAINING, *TERMINAL}),
     JobState.DEGRADED: frozenset({JobState.RUNNING, JobState.DRAINING, *TERMINAL}),
     JobState.DRAINING: TERMINAL,

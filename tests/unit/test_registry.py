@@ -70,6 +70,14 @@ def test_job_that_failed_before_its_stream_began_may_be_run_again(registry: Regi
     assert registry.claim_job("", "runs/demo", resume=False)
 
 
+@pytest.mark.parametrize("state", [JobState.DEGRADED, JobState.DRAINING, JobState.FINISHED])
+def test_driver_whose_registry_lost_the_second_in_which_the_job_began_to_run_goes_on(
+    registry: Registry, driver: int, state: JobState
+) -> None:
+    registry.set_state(driver, state)
+    assert registry.job_state() is state
+
+
 def test_finished_job_cannot_be_resumed(registry: Registry, driver: int) -> None:
     registry.set_state(driver, JobState.RUNNING)
     registry.set_state(driver, JobState.FINISHED)
