@@ -107,6 +107,13 @@ class Workbench:
         ids = token_ids.tolist() if isinstance(token_ids, Tensor) else token_ids
         return [self.tokenizer.decode([one], clean_up_tokenization_spaces=False) for one in ids]
 
+    @cached_property
+    def vocabulary(self) -> list[str]:
+        """How each of the model's token ids reads; those that the tokenizer does not know as nothing."""
+        size = load_config(self.job.model).get_text_config().vocab_size
+        known = min(size, len(self.tokenizer))
+        return self.texts(list(range(known))) + [""] * (size - known)
+
     def _saved(self, names: tuple[str, ...]) -> Saved:
         return find_saved(self.folder, self.job, names)
 

@@ -2,6 +2,7 @@
 
 import json
 import threading
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
@@ -21,6 +22,10 @@ from shared.errors import UserError
 
 FEATURES = "features"
 """In a run folder: one folder for each SAE."""
+
+
+SCAN_ROWS = 2**15
+"""Contexts that are in memory at a time when all are looked through."""
 
 
 class Neighbor(NamedTuple):
@@ -88,6 +93,10 @@ class FeatureStore:
         start, stop = np.searchsorted(numbers, [latent, latent + 1])
         return _contexts(table.slice(start, stop - start))
 
+    def scan(self, *columns: str) -> Iterator[pa.RecordBatch]:
+        """These columns of all contexts, in order, some at a time."""
+        yield from pq.ParquetFile(self.folder / CONTEXTS, memory_map=True).iter_batches(SCAN_ROWS, columns=columns)
+
     def silent(self, latent: int, count: int, split: str | None = None, seed: int = 0) -> list[Context]:
         """At most `count` windows of the pool in which the latent is silent, drawn by `seed`, of one split or both."""
         self._check(latent)
@@ -98,6 +107,10 @@ class FeatureStore:
             chosen &= pc.equal(pool.column("split"), split).to_numpy()
         places = np.random.default_rng((seed, latent)).permutation(np.flatnonzero(chosen))[:count]
         return [self._silent_context(latent, rank, int(place)) for rank, place in enumerate(places)]
+
+    def pool_tokens(self, count: int) -> list[np.ndarray]:
+        """int32 [window]: the first windows that were drawn from the whole text, whoever fires in them."""
+        return [_value(one) for one in self._silent.column("tokens")[:count]]
 
     def neighbors(self, latent: int) -> dict[str, list[Neighbor]]:
         """The nearest latents by trainer, this SAE's own included; nearest first."""
@@ -150,6 +163,21 @@ class FeatureStore:
 def stored(run_folder: Path) -> list[str]:
     """The names of a run's trainers whose features have been collected."""
     return sorted(path.parent.name for path in (run_folder / FEATURES).glob(f"*/{META}"))
+
+
+def open_stores(run_folder: Path, names: Sequence[str] = ()) -> dict[str, FeatureStore]:
+    """The stores of the SAEs called `names`, or of all that have one.
+
+    Raises:
+        UserError: nothing has been collected for one of them, or for any.
+    """
+    known = stored(run_folder)
+    if not known:
+        raise UserError(f"{run_folder} has no features yet; collect them with: headrace features collect RUN")
+    for name in names:
+        if name not in known:
+            raise UserError(f"{run_folder} has no features of {name}; it has those of {', '.join(known)}")
+    return {name: FeatureStore.open(run_folder / FEATURES / name) for name in names or known}
 
 
 def _contexts(table: pa.Table) -> list[Context]:
