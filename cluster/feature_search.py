@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from cluster.prompt_rows import Prompt, influence, read_prompts
+from cluster.prompt_rows import influence, read_prompts
 from cluster.workbench import Workbench
 from features.context import Context
 from features.contrast import ContrastSet, contrast
@@ -63,10 +63,13 @@ class FeatureSearch:
         found = []
         for name, store in self._stores.items():
             subject = self._bench.sae(name)
-            sides = [read_prompts(self._bench, subject, side) for side in (prompts.positive, prompts.negative)]
+            positive, negative = (
+                np.stack([one.acts.max(0) for one in read_prompts(self._bench, subject, side)])
+                for side in (prompts.positive, prompts.negative)
+            )
             density = store.catalog.column("density").to_numpy()
             norms = torch.linalg.vector_norm(subject.sae.W_dec.detach(), dim=1).cpu().numpy()
-            for one in contrast(*map(_greatest, sides), density, norms, max_density)[:count]:
+            for one in contrast(positive, negative, density, norms, max_density)[:count]:
                 numbers = one._asdict()
                 del numbers["latent"]
                 found.append(self._found(name, one.latent, numbers))
@@ -143,8 +146,3 @@ class FeatureSearch:
     @cached_property
     def _labels(self) -> dict[str, dict[int, Label]]:
         return {name: Labels(store.folder).all() for name, store in self._stores.items()}
-
-
-def _greatest(prompts: Sequence[Prompt]) -> np.ndarray:
-    """[prompts, L]: each latent's greatest activation in each prompt."""
-    return np.stack([one.acts.max(0) for one in prompts])

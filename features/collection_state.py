@@ -17,7 +17,7 @@ FACTS = "collection.json"
 def save_collection(collection: Collection, folder: Path, facts: dict[str, Any]) -> None:
     """Writes everything that has been collected as `folder`, whole or not at all; `facts` are given back by loading."""
     collection.settle()
-    numbers = {"rows": collection.rows, "contexts": collection.contexts}
+    numbers: dict[str, float] = {"rows": collection.rows, "contexts": collection.contexts}
     with replace_folder(folder) as temporary:
         for name, array in _arrays(collection).items():
             np.save(temporary / f"{name}.npy", array, allow_pickle=False)
