@@ -84,9 +84,9 @@ def sides(model: Path, width: int, sizes: list[int], arguments: argparse.Namespa
 
 
 def compared(width: int, folder: Path, arguments: argparse.Namespace) -> dict[str, Any]:
-    """One width, with SAEs of 4, 8, 8 and 16 times as many latents."""
+    """One width, with SAEs of 2, 4, 4 and 8 times as many latents."""
     model = write_model(folder / f"model-{width}", width)
-    sizes = [4 * width, 8 * width, 8 * width, 16 * width]
+    sizes = [2 * width, 4 * width, 4 * width, 8 * width]
     found = in_turn(sides(model, width, sizes, arguments), arguments.rounds, arguments.warmups)
     shares = {f"{name}_of_bare": ratio(found[name], found["bare"]) for name in ("encoded", "collected")}
     speeds = {f"{name}_rows_per_s": Spread.of(values) for name, values in found.items()}
@@ -188,7 +188,7 @@ def main() -> None:
     parser.add_argument("--k", type=int, default=32)
     parser.add_argument("--units", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--warmups", type=int, default=1)
+    parser.add_argument("--warmups", type=int, default=2)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:

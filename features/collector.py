@@ -12,8 +12,9 @@ from features.silent_pool import latents_in
 from features.slots import RangeSamples, TopDocuments
 from features.text_batch import TextBatch
 
-PENDING_BYTES = 2**25
-"""Peaks that wait to be offered together: sorting what is held costs the same for few and many."""
+PENDING_PER_LATENT, LEAST_PENDING, PENDING_BYTES = 16, 2**13, 2**26
+"""Peaks that wait to be offered together. Sorting what is held costs the same for few and many, but the longer they
+wait the longer it takes until less is let in."""
 
 
 class Collector:
@@ -27,10 +28,12 @@ class Collector:
         self.top = TopDocuments(num_latents, settings.top_contexts, window)
         self.samples = RangeSamples(num_latents, settings.samples_per_bin, window)
         self.pool_latents: dict[int, np.ndarray] = {}
-        """Address of a window in the pool -> the latents that fire in it, int32, rising."""
+        """Address of a window in the pool -> the latents that fire in it, int32, each as often as it does."""
         self._keys = keyed(np.arange(num_latents))
         self._pending: list[Peaks] = []
-        self._pending_bytes = 0
+        self._num_pending = 0
+        most = PENDING_BYTES // (4 * window)
+        self._most_pending = min(most, max(LEAST_PENDING, PENDING_PER_LATENT * num_latents))
 
     def add(
         self, batch: TextBatch, codes: Codes, errors: RowErrors, row_draws: np.ndarray, pool_windows: np.ndarray
@@ -42,9 +45,9 @@ class Collector:
             row_draws: uint64 [rows], from which each activation's own draw follows.
             pool_windows: int [2, n], first places and lengths of the windows that entered the pool.
         """
-        for place, length in pool_windows.T.tolist():
-            address = int(batch.addresses_of(np.array(place)))
-            self.pool_latents[address] = latents_in(codes, batch, place, length)
+        if pool_windows.size:
+            entered = batch.addresses_of(pool_windows[0]).tolist()
+            self.pool_latents |= zip(entered, latents_in(codes, batch, pool_windows), strict=True)
         self.ablation.add(errors)
         codes = codes.by_latent()
         self.moments.add(codes, batch.num_rows)
@@ -53,15 +56,15 @@ class Collector:
         may_enter |= self.samples.may_enter(codes.latents, codes.values, draws)
         peaks = peaks_among(codes, np.flatnonzero(may_enter), draws, batch, self._settings.window_tokens)
         self._pending.append(peaks)
-        self._pending_bytes += peaks.acts.nbytes
-        if self._pending_bytes > PENDING_BYTES:
+        self._num_pending += len(peaks.latents)
+        if self._num_pending > self._most_pending:
             self.settle()
 
     def settle(self) -> None:
         """Offers what waits to the slots."""
         if self._pending:
             waiting = Peaks.joined(self._pending)
-            self._pending, self._pending_bytes = [], 0
+            self._pending, self._num_pending = [], 0
             self.top.offer(waiting)
             self.samples.offer(waiting)
 

@@ -33,7 +33,7 @@ def contexts_tables(collector: Collector, texts: Texts, seed: int) -> Iterator[p
 
 def silent_table(pool: SilentPool, collector: Collector, texts: Texts, seed: int) -> pa.Table:
     """SILENT_SCHEMA, in the order in which the windows were drawn."""
-    fires = [collector.pool_latents[address] for address in pool.addresses.tolist()]
+    fires = [np.unique(collector.pool_latents[address]) for address in pool.addresses.tolist()]
     columns = [
         pa.array(pool.documents),
         pa.array(position_of(pool.addresses).astype(np.int32)),

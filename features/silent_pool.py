@@ -55,8 +55,8 @@ class SilentPool:
         return places[chosen], lengths[chosen]
 
 
-def latents_in(codes: Codes, batch: TextBatch, place: int, length: int) -> np.ndarray:
-    """int32: those that fire in a window, of codes that are sorted by row."""
-    rows = np.searchsorted(batch.row_places, [place, place + length])
-    start, stop = np.searchsorted(codes.rows, rows)
-    return np.unique(codes.latents[start:stop])
+def latents_in(codes: Codes, batch: TextBatch, windows: np.ndarray) -> list[np.ndarray]:
+    """int32, each as often as it fires: the latents in windows [2, n] of places and lengths, of codes sorted by row."""
+    places, lengths = windows
+    rows = np.searchsorted(batch.row_places, [places, places + lengths])
+    return [codes.latents[start:stop].copy() for start, stop in np.searchsorted(codes.rows, rows).T.tolist()]

@@ -105,10 +105,13 @@ class TopDocuments(Slots):
         return values >= self.least[latents]
 
     def ranks(self, peaks: Peaks) -> np.ndarray:
-        best = np.lexsort((peaks.addresses, -peaks.values, peaks.documents, peaks.latents))
-        is_first = _changes(peaks.latents[best]) | _changes(peaks.documents[best])
-        best = best[is_first]
-        order = best[np.lexsort((peaks.addresses[best], -peaks.values[best], peaks.latents[best]))]
+        # bits of floats above 0 sort as the floats do
+        descending = np.int64(np.iinfo(np.int32).max) - np.ascontiguousarray(peaks.values).view(np.int32)
+        order = np.lexsort((peaks.addresses, (peaks.latents.astype(np.int64) << 32) | descending))
+        latents, documents = peaks.latents[order], peaks.documents[order]
+        by_document = np.lexsort((documents, latents))  # which is stable: the greatest of each document stays first
+        is_first = _changes(latents[by_document]) | _changes(documents[by_document])
+        order = order[np.sort(by_document[is_first])]
         return _ranks(len(peaks.latents), order, _changes(peaks.latents[order]), self.values.shape[1])
 
     def prepare(self, peaks: Peaks) -> None:
@@ -149,9 +152,9 @@ class RangeSamples(Slots):
 
     def ranks(self, peaks: Peaks) -> np.ndarray:
         ranges = self.ranges(peaks.latents, peaks.values)
-        order = np.lexsort((peaks.addresses, peaks.draws, ranges, peaks.latents))
-        begins = _changes(peaks.latents[order]) | _changes(ranges[order])
-        return _ranks(len(peaks.latents), order, begins, self.values.shape[1] // NUM_BINS)
+        groups = peaks.latents.astype(np.int64) * NUM_BINS + ranges
+        order = np.lexsort((peaks.draws, groups))
+        return _ranks(len(peaks.latents), order, _changes(groups[order]), self.values.shape[1] // NUM_BINS)
 
     def learn(self, latents: np.ndarray, held: Peaks) -> None:
         ranges = self.ranges(held.latents, held.values)
