@@ -74,8 +74,9 @@ class Slots(ABC):
         row, slot = np.nonzero(self.lengths[latents])
         latent = latents[row]
         fields = (self.values, self.addresses, self.documents, self.draws, self.starts, self.lengths)
-        nothing = np.zeros((len(latent), 0), np.float32)
-        return Peaks(*(latent.astype(np.int32), *(field[latent, slot] for field in fields), nothing)), slot
+        columns = [latent.astype(np.int32), *(field[latent, slot] for field in fields)]
+        columns.append(np.zeros((len(latent), 0), np.float32))
+        return Peaks(*columns), slot
 
     def _put(self, touched: np.ndarray, peaks: Peaks) -> None:
         """Peaks, sorted by latent, into their latents' free slots, of which there are enough."""
