@@ -127,9 +127,9 @@ def trainer_bytes(trainer: TrainerConfig, d_in: int, d_out: int | None = None) -
         parameters += d_in * d_out
     if trainer.gpus:
         return 12 * parameters + PROCESS_BYTES
-    extra = (4 if trainer.ema_decay is not None else 0) + (4 if trainer.accumulate > 1 else 0)
+    extra = (4 if trainer.ema_decay is not None else 0) + (4 if trainer.gradients_per_step > 1 else 0)
     copies = 2 if isinstance(trainer, ActiveConfig) and trainer.counts_active else 4
-    batch = 4 * trainer.batch_rows * (copies * trainer.num_latents + 3 * (d_in + d_out))
+    batch = 4 * trainer.gradient_rows * (copies * trainer.num_latents + 3 * (d_in + d_out))
     return (16 + extra) * parameters + batch + PROCESS_BYTES
 
 

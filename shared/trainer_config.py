@@ -42,7 +42,8 @@ class TrainerConfig(Section):
     batch_rows: Positive = 4096
     """Rows whose gradient is taken at a time."""
     accumulate: Positive = 1
-    """Batches whose gradients are averaged into one optimiser step."""
+    """Batches that make one optimiser step, the step of one large batch: their gradients are averaged; or, where a
+    batch's loss is no mean over its rows (AuxK, batch-top-k, KL, a target L0), their rows are put together."""
     lr: PositiveFloat | None = None
     """Peak learning rate; default: the architecture's."""
     lr_warmup_fraction: Fraction = 0.0
@@ -72,6 +73,21 @@ class TrainerConfig(Section):
     """CPUs that Ray reserves for this trainer."""
     threads: Positive = 1
     """Threads of this trainer's torch; part of the job, since it changes rounding."""
+
+    @property
+    def couples_rows(self) -> bool:
+        """A batch's loss is not the mean of its rows' losses."""
+        return False
+
+    @property
+    def gradient_rows(self) -> int:
+        """Rows whose gradient is taken at once."""
+        return self.batch_rows * (self.accumulate if self.couples_rows else 1)
+
+    @property
+    def gradients_per_step(self) -> int:
+        """Gradients that are averaged into one optimiser step."""
+        return 1 if self.couples_rows else self.accumulate
 
     def inputs(self, hookpoints: tuple[str, ...]) -> tuple[str, ...]:
         """What is encoded, of the job's `hookpoints`."""
@@ -121,6 +137,10 @@ class ActiveConfig(TrainerConfig):
     def counts_active(self) -> bool:
         """Whether k is what makes it sparse."""
         return True
+
+    @property
+    def couples_rows(self) -> bool:
+        return self.counts_active
 
     @model_validator(mode="after")
     def _k_fits(self) -> "ActiveConfig":
@@ -320,6 +340,10 @@ class JumpReLUConfig(TrainerConfig):
     adam_betas: tuple[Beta, Beta] = (0.0, 0.999)
     """Adam's decay rates of the gradient's mean and mean square."""
 
+    @property
+    def couples_rows(self) -> bool:
+        return self.target_l0 is not None
+
 
 class KlConfig(TrainerConfig):
     """KL-divergence sparsity on sigmoid activations (Ng's CS294A notes; defaults are those of its exercise, UFLDL).
@@ -336,6 +360,10 @@ class KlConfig(TrainerConfig):
     """Weight of half the squared norm of both matrices."""
     rho_decay: Beta = 0.9
     """Share of the mean activation so far that each batch keeps; 0: the mean over the batch alone."""
+
+    @property
+    def couples_rows(self) -> bool:
+        return True
 
 
 class JumpReLUTanhConfig(TrainerConfig):

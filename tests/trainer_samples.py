@@ -5,11 +5,14 @@ import torch
 
 from shared.row_table import Rows
 from shared.trainer_config import (
+    BatchTopKConfig,
     CrosscoderConfig,
     GatedConfig,
     JumpReLUConfig,
     JumpReLUTanhConfig,
     KlConfig,
+    MatryoshkaConfig,
+    MultiTopKConfig,
     PAnnealConfig,
     ReluL1Config,
     ReluL12023Config,
@@ -25,6 +28,10 @@ WIDTHS = {"h": D_IN, "g": 20}
 TOPK = TopKConfig(
     name="t", architecture="topk", num_latents=64, k=2, batch_rows=70, lr=3e-3, dead_after_tokens=60, auxk=8
 )
+AUXK_KEYS = {"num_latents": 64, "k": 2, "batch_rows": 70, "lr": 3e-3, "dead_after_tokens": 60, "auxk": 8}
+MULTI_TOPK = MultiTopKConfig.model_validate({"name": "m", "architecture": "multi_topk", **AUXK_KEYS})
+BATCH_TOPK = BatchTopKConfig.model_validate({"name": "u", "architecture": "batch_topk", **AUXK_KEYS})
+MATRYOSHKA = MatryoshkaConfig.model_validate({"name": "y", "architecture": "matryoshka", **AUXK_KEYS})
 RELU_L1 = ReluL1Config(name="r", architecture="relu_l1", num_latents=64, batch_rows=170, lr=3e-3, l1_coefficient=2.0)
 RELU_L1_2023 = ReluL12023Config(
     name="b",
@@ -81,6 +88,8 @@ L1_KEYS = {"activation": "relu_l1", "num_latents": 64, "batch_rows": 170, "lr": 
 H_TO_G = {"name": "s", "architecture": "skip_transcoder", "hookpoint": "h", "target_hookpoint": "g"}
 H_AND_G = {"name": "c", "architecture": "crosscoder", "hookpoints": ["h", "g"]}
 SEVERAL_HOOKPOINTS: dict[str, TrainerConfig] = {
+    "transcoder, topk": TranscoderConfig.model_validate({**H_TO_G, "architecture": "transcoder", **K_KEYS, "auxk": 8}),
+    "transcoder, relu_l1": TranscoderConfig.model_validate({**H_TO_G, "architecture": "transcoder", **L1_KEYS}),
     "skip_transcoder, topk": TranscoderConfig.model_validate({**H_TO_G, **K_KEYS, "auxk": 8}),
     "skip_transcoder, relu_l1": TranscoderConfig.model_validate({**H_TO_G, **L1_KEYS}),
     "crosscoder, topk": CrosscoderConfig.model_validate({**H_AND_G, **K_KEYS, "auxk": 8}),
@@ -91,6 +100,9 @@ SAMPLES: dict[str, TrainerConfig] = {
     one.architecture: one
     for one in (
         TOPK,
+        MULTI_TOPK,
+        BATCH_TOPK,
+        MATRYOSHKA,
         RELU_L1,
         RELU_L1_2023,
         KL,

@@ -1,4 +1,4 @@
-"""Gradients of several batches, averaged into one optimiser step."""
+"""Gradients of several batches, averaged over their rows into the one of a single batch."""
 
 from collections.abc import Iterable
 
@@ -10,36 +10,38 @@ class Accumulation(nn.Module):
     """The sum of gradients since the last step, in buffers, so that checkpoints hold it; idle for one."""
 
     count: Tensor
+    rows: Tensor
 
     def __init__(self, module: nn.Module, batches: int) -> None:
         super().__init__()
         self.batches = batches
         self.register_buffer("count", torch.zeros((), dtype=torch.int64))
+        self.register_buffer("rows", torch.zeros((), dtype=torch.int64))
         if batches > 1:
             for index, parameter in enumerate(module.parameters()):
                 self.register_buffer(f"sum{index}", torch.zeros_like(parameter))
 
     @torch.no_grad()
-    def add(self, parameters: Iterable[nn.Parameter]) -> bool:
-        """Takes in the gradients of a batch; true when a step is due, whose mean gradients are then in `.grad`."""
+    def add(self, parameters: Iterable[nn.Parameter], rows: int) -> bool:
+        """Takes in the gradients of a batch of so many rows; true when a step is due."""
+        self.rows += rows
         if self.batches == 1:
             return True
         for index, parameter in enumerate(parameters):
             if parameter.grad is not None:
-                getattr(self, f"sum{index}").add_(parameter.grad)
+                getattr(self, f"sum{index}").add_(parameter.grad, alpha=rows)
         self.count += 1
         return int(self.count) == self.batches
 
     @torch.no_grad()
     def take(self, parameters: Iterable[nn.Parameter]) -> None:
-        """Puts the mean of what was added into `.grad`, and begins anew."""
-        if self.batches == 1:
-            return
-        for index, parameter in enumerate(parameters):
+        """Puts the mean over rows of what was added into `.grad`, and begins anew."""
+        for index, parameter in enumerate(parameters if self.batches > 1 else ()):
             total = getattr(self, f"sum{index}")
-            parameter.grad = total / int(self.count)
+            parameter.grad = total / int(self.rows)
             total.zero_()
         self.count.zero_()
+        self.rows.zero_()
 
     @property
     def is_empty(self) -> bool:

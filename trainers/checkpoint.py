@@ -20,7 +20,7 @@ from trainers.state_folder import FACTS, read_state_folder, write_state_folder
 if TYPE_CHECKING:
     from trainers.trainer import Trainer
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 COUNTS = ("cursor", "rows_read", "rows_trained", "steps", "scales", "gap_rows", "gaps")
 FREE_TO_CHANGE = {"name", "hookpoint", "cpus", "gpus", "lag_policy"}
 """Keys of a trainer's configuration that leave its weights as they are."""

@@ -51,7 +51,7 @@ class Report:
 
 
 class Trainer:
-    """Reads blocks 0, 1, 2 … and takes a step for every `batch_rows` rows."""
+    """Reads blocks 0, 1, 2 … and takes a step for every `accumulate` times `batch_rows` rows."""
 
     def __init__(
         self,
@@ -81,12 +81,12 @@ class Trainer:
         self.digest = StreamDigest()
         row_widths = tuple(self.widths.values())
         self.objective = make_objective(config, row_widths, self.seed).to(self.device)
-        self.accumulation = Accumulation(self.objective, config.accumulate).to(self.device)
+        self.accumulation = Accumulation(self.objective, config.gradients_per_step).to(self.device)
         self.ema = None if config.ema_decay is None else Ema(self.objective, config.ema_decay).to(self.device)
         window_rows = max(1, int(total_rows * WINDOW_FRACTION))
         self.window = Window(window_rows, self.sae.d_out)
         self.firing = Firing(config.num_latents, config.dead_after_tokens, window_rows).to(self.device)
-        self.batches = Batches(config.batch_rows, row_widths, self.device)
+        self.batches = Batches(config.gradient_rows, row_widths, self.device)
         self.optimiser = torch.optim.Adam(
             self.objective.parameters(), betas=config.adam_betas, eps=self.objective.adam_eps, fused=True
         )
@@ -98,8 +98,9 @@ class Trainer:
 
     @property
     def fraction(self) -> float:
-        """Of the token budget that was trained on, or passed over."""
-        return min(1.0, (self.rows_trained + self.gap_rows) / self.total_rows)
+        """Of the token budget that was trained on, or passed over, when the present step began."""
+        rows = self.rows_trained - int(self.accumulation.rows) + self.gap_rows
+        return min(1.0, rows / self.total_rows)
 
     @property
     def lr(self) -> float:
@@ -197,21 +198,22 @@ class Trainer:
             result = self.objective.backward(x, self.firing, self.fraction)
         if not math.isfinite(result.losses["loss"]):
             raise JobFailed(f"trainer {self.config.name}: the loss of step {self.steps} is {result.losses['loss']}")
-        is_due = self.accumulation.add(self.objective.parameters())
+        self.rows_trained += len(x)
+        is_due = self.accumulation.add(self.objective.parameters(), len(x))
         if is_due:
             self._update()
-        self.rows_trained += len(x)
         if is_due:
             self.objective.after_step(x, self.optimiser, self.fraction)
         return Sums.of(result.target, result.error, result.l0, result.losses)
 
     def _update(self) -> None:
         """One optimiser step by what has accumulated."""
+        lr = self.lr
         self.accumulation.take(self.objective.parameters())
         self.objective.constrain_gradients()
         if self.config.grad_clip is not None:
             clip_gradients(list(self.objective.parameters()), self.config.grad_clip)
-        self.optimiser.param_groups[0]["lr"] = self.lr
+        self.optimiser.param_groups[0]["lr"] = lr
         self.optimiser.step()
         self.objective.constrain_weights()
         if self.ema is not None:

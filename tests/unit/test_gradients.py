@@ -83,6 +83,34 @@ def auxk(at: Setting, pre_acts: Tensor, p: Weights, error: Tensor) -> Tensor:
     return miss.square().mean() / (error - error.mean(0)).square().mean()
 
 
+def multi_topk(at: Setting, p: Weights, q: Weights) -> Tensor:
+    pre_acts = (at.x - p["b_dec"]) @ p["W_enc"].T + p["b_enc"]
+    error, wide = (at.x - largest(pre_acts, k) @ p["W_dec"] - p["b_dec"] for k in (4, 16))
+    mse = error.square().mean() + wide.square().mean() / 8
+    return at.objective.mse_scale * mse + auxk(at, pre_acts, p, topk_error(at, q)) / 32
+
+
+def batch_topk(at: Setting, p: Weights, q: Weights) -> Tensor:
+    (error,), pre_acts = batch_topk_errors(at, p, (NUM_LATENTS,))
+    aux = auxk(at, pre_acts, p, batch_topk_errors(at, q, (NUM_LATENTS,))[0][0])
+    return at.objective.mse_scale * error.square().mean() + aux / 32
+
+
+def matryoshka(at: Setting, p: Weights, q: Weights) -> Tensor:
+    errors, pre_acts = batch_topk_errors(at, p, (6, 12, NUM_LATENTS))
+    aux = auxk(at, pre_acts, p, batch_topk_errors(at, q, (NUM_LATENTS,))[0][0])
+    losses = [at.objective.mse_scale * error.square().mean() for error in errors]
+    share = 1 / 3 if at.objective.config.group_weighting == "mean" else 1.0
+    return share * sum(losses, torch.zeros(())) + aux / 32
+
+
+def batch_topk_errors(at: Setting, p: Weights, widths: tuple[int, ...]) -> tuple[list[Tensor], Tensor]:
+    """What the first latents of each width leave over, when 4 a row of all are active; and pre-activations."""
+    pre_acts = (at.x - p["b_dec"]) @ p["W_enc"].T + p["b_enc"]
+    acts = largest(pre_acts.view(1, -1), 4 * len(at.x)).view_as(pre_acts)
+    return [at.x - acts[:, :width] @ p["W_dec"][:width] - p["b_dec"] for width in widths], pre_acts
+
+
 def transcoder_topk(at: Setting, p: Weights, q: Weights) -> Tensor:
     pre_acts = at.x[:, :D_IN] @ p["W_enc"].T + p["b_enc"]
     error = transcoder_error(at, largest(pre_acts, 4), p)
@@ -133,10 +161,15 @@ class Case(NamedTuple):
 
 BOTH = (D_IN, D_OUT)
 TOPK = {"activation": "topk", "k": 4, "auxk": 2}
+MATRYOSHKA = {"k": 4, "auxk": 2, "group_fractions": (0.25, 0.25, 0.5)}
 RELU_L1 = {"activation": "relu_l1", "l1_coefficient": 1.5}
 
 CASES = {
     "topk": Case(topk, {"k": 4, "auxk": 2}),
+    "multi_topk": Case(multi_topk, {"k": 4, "auxk": 2}),
+    "batch_topk": Case(batch_topk, {"k": 4, "auxk": 2}),
+    "matryoshka, sum": Case(matryoshka, MATRYOSHKA | {"group_weighting": "sum"}),
+    "matryoshka, mean": Case(matryoshka, MATRYOSHKA | {"group_weighting": "mean"}),
     "relu_l1": Case(relu_l1, {"l1_coefficient": 1.5}),
     "relu_l1_2023": Case(relu_l1_2023, {"l1_coefficient": 1.5}),
     "jumprelu": Case(jumprelu, {"l0_coefficient": 0.1, "threshold_init": 0.3}, by_estimator=("log_threshold",)),
