@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from trainers.codes import positions_of
+from trainers.products import affine, operand
 from trainers.selection import MIN_PIECE_ROWS, piece_rows
 
 MARGINS = (2.0, 16.0)
@@ -33,7 +34,8 @@ def largest_of_batch(x: Tensor, W_enc: Tensor, b_enc: Tensor, count: int) -> Can
     Args:
         x: [rows, d_in]; W_enc: [num_latents, d_in]; b_enc: [num_latents].
     """
-    sample = torch.addmm(b_enc, x[:MIN_PIECE_ROWS], W_enc.T, out=x.new_empty(min(len(x), MIN_PIECE_ROWS), len(W_enc)))
+    first = x[:MIN_PIECE_ROWS]
+    sample = affine(b_enc, first, operand(W_enc), out=x.new_empty(len(first), len(W_enc)))
     for margin in MARGINS:
         floor = _floor(sample, round(margin * count * len(sample) / len(x)))
         candidates = candidates_above(x, W_enc, b_enc, floor)
@@ -44,13 +46,13 @@ def largest_of_batch(x: Tensor, W_enc: Tensor, b_enc: Tensor, count: int) -> Can
 
 def candidates_above(x: Tensor, W_enc: Tensor, b_enc: Tensor, floor: float) -> Candidates:
     """All of x W_enc^T + b_enc above `floor`."""
-    num_latents = len(W_enc)
+    num_latents, weights = len(W_enc), operand(W_enc)
     rows = piece_rows(x, num_latents)
     buffer = x.new_empty(min(rows, len(x)), num_latents)
     values, positions = [], []
     for start in range(0, len(x), rows):
         piece = x[start : start + rows]
-        pre_acts = torch.addmm(b_enc, piece, W_enc.T, out=buffer[: len(piece)]).view(-1)
+        pre_acts = affine(b_enc, piece, weights, out=buffer[: len(piece)]).view(-1)
         found = positions_of(pre_acts > floor)
         values.append(pre_acts[found])
         positions.append(found + start * num_latents)

@@ -14,6 +14,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import embedding_bag
 
+from trainers import products
+
 SPARSE_BELOW = 1 / 16
 """Share of activations above zero below which leaving out the zeros is faster."""
 
@@ -27,11 +29,11 @@ class DenseCodes:
 
     def decode(self, W_dec: Tensor) -> Tensor:
         """[B, D]: acts W_dec."""
-        return self.values @ W_dec
+        return products.product(self.values, W_dec)
 
     def backward(self, W_dec: Tensor, d_recon: Tensor) -> Tensor:
         """The gradient of `values` by that of their reconstruction, [B, D]; zero where the latent is silent."""
-        return (d_recon @ W_dec.T).mul_(self.fired)
+        return products.product(d_recon, W_dec.T).mul_(self.fired)
 
     def add_to_fired(self, values: Tensor, per_latent: Tensor) -> None:
         """values[b, l] += per_latent[l] wherever the latent fired."""
@@ -39,7 +41,7 @@ class DenseCodes:
 
     def add_product(self, target: Tensor, values: Tensor, rows: Tensor, beta: float = 1.0) -> None:
         """target[l] = beta target[l] + sum_b values[b, l] rows[b], for target [L, D] and rows [B, D]."""
-        torch.addmm(target, values.T, rows, beta=beta, out=target)
+        products.add_product(target, values.T, rows, beta)
 
     def sum_by_latent(self, values: Tensor) -> Tensor:
         """[L]: sum_b values[b, l]."""

@@ -11,6 +11,7 @@ from shared.trainer_config import EitherConfig, ReluL1Config, TrainerConfig
 from trainers.codes import codes_of
 from trainers.firing import Firing
 from trainers.objective import BatchResult, Objective, gradient_of
+from trainers.products import add_product, affine, operand
 from trainers.relu import Relu
 from trainers.schedules import warmup
 from trainers.unit_norm import normalise_rows
@@ -56,10 +57,11 @@ class ReluL1Objective(Objective):
         sae, num_rows = self.sae, len(x)
         rows, target = self.split(x)
         l1_coefficient = self.config.l1_coefficient * warmup(fraction, self.config.l1_warmup_fraction)
-        codes = codes_of(torch.addmm(sae.b_enc, rows, sae.W_enc.T).relu_())
+        pre_acts = affine(sae.b_enc, rows, operand(sae.W_enc), out=rows.new_empty(num_rows, sae.num_latents))
+        codes = codes_of(pre_acts.relu_())
         error = target - (codes.decode(sae.W_dec) + sae.b_dec)
         if sae.W_skip is not None:
-            error.addmm_(rows, sae.W_skip, alpha=-1)
+            add_product(error, rows, sae.W_skip, alpha=-1)
         norms_of = [torch.linalg.vector_norm(sae.W_dec[:, source], dim=1) for source in self.sources]
         norms = torch.stack(norms_of).sum(0)
         mean_acts = codes.sum_by_latent(codes.values) / num_rows
@@ -67,7 +69,7 @@ class ReluL1Objective(Objective):
 
         gradient_of(sae.b_dec).copy_(d_recon.sum(0))
         if sae.W_skip is not None:
-            torch.mm(rows.T, d_recon, out=gradient_of(sae.W_skip))
+            add_product(gradient_of(sae.W_skip), rows.T, d_recon, beta=0.0)
         codes.add_product(gradient_of(sae.W_dec), codes.values, d_recon, beta=0.0)
         for source, norm in zip(self.sources, norms_of, strict=True):
             along = (l1_coefficient * mean_acts / norm.clamp(min=1e-12)).unsqueeze(1)
@@ -80,6 +82,6 @@ class ReluL1Objective(Objective):
         counts = codes.times_above(0.0)
         firing.update(counts, num_rows)
         mse = error.square().sum().item() / num_rows
-        l1 = (mean_acts @ norms).item()
+        l1 = (mean_acts * norms).sum().item()
         losses = {"loss": mse + l1_coefficient * l1, "mse": mse, "l1": l1}
         return BatchResult(target, error, counts.sum().item() / num_rows, losses)

@@ -9,6 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from trainers.products import affine, operand
+
 PIECE_BYTES = 2**23
 """Pre-activations that are in memory at once: they are chosen from while still in the cache."""
 MAX_PIECE_ROWS = 512
@@ -21,13 +23,13 @@ def largest_pre_acts(x: Tensor, W_enc: Tensor, b_enc: Tensor, k: int) -> tuple[T
     Args:
         x: [rows, d_in]; W_enc: [num_latents, d_in]; b_enc: [num_latents].
     """
-    num_latents = len(W_enc)
+    num_latents, weights = len(W_enc), operand(W_enc)
     rows = piece_rows(x, num_latents)
     buffer = x.new_empty(min(rows, len(x)), num_latents)
     values, indices = x.new_empty(len(x), k), torch.empty(len(x), k, dtype=torch.int64, device=x.device)
     for start in range(0, len(x), rows):
         piece = slice(start, min(start + rows, len(x)))
-        pre_acts = torch.addmm(b_enc, x[piece], W_enc.T, out=buffer[: piece.stop - start])
+        pre_acts = affine(b_enc, x[piece], weights, out=buffer[: piece.stop - start])
         values[piece], indices[piece] = select_largest(pre_acts, k)
     return values, indices
 

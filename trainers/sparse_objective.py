@@ -16,6 +16,7 @@ from trainers.codes import SparseCodes
 from trainers.firing import Firing
 from trainers.geometric_median import geometric_median
 from trainers.objective import BatchResult, Objective, gradient_of
+from trainers.products import add_product, product
 from trainers.sae import SparseAutoencoder
 from trainers.schedules import annealed
 from trainers.selection import largest_pre_acts
@@ -118,7 +119,9 @@ class SparseObjective(Objective):
     def error_of(self, batch: Batch, codes: SparseCodes) -> Tensor:
         """[B, d_out]: what the reconstruction by `codes` leaves over."""
         error = batch.centred - codes.decode(self.sae.W_dec)
-        return error if self.sae.W_skip is None else error.addmm_(batch.rows, self.sae.W_skip, alpha=-1)
+        if self.sae.W_skip is not None:
+            add_product(error, batch.rows, self.sae.W_skip, alpha=-1)
+        return error
 
     def mse(self, error: Tensor) -> float:
         """In units of the variance of what is reconstructed."""
@@ -133,7 +136,7 @@ class SparseObjective(Objective):
         self.backward_codes(codes, batch.seen, d_recon, adds=adds)
         gradient_of(self.sae.b_dec).add_(d_recon.sum(0))
         if self.sae.W_skip is not None:
-            gradient_of(self.sae.W_skip).addmm_(batch.rows.T, d_recon)
+            add_product(gradient_of(self.sae.W_skip), batch.rows.T, d_recon)
 
     def backward_codes(
         self, codes: SparseCodes, seen: Tensor, d_recon: Tensor, latents: slice = slice(None), adds: bool = False
@@ -146,7 +149,7 @@ class SparseObjective(Objective):
         d_pre = codes.sum_by_latent(d_values)
         gradient_of(sae.b_enc)[latents].mul_(beta).add_(d_pre)
         if sae.subtracts_b_dec:
-            gradient_of(sae.b_dec).sub_(d_pre @ sae.W_enc[latents])
+            gradient_of(sae.b_dec).sub_(product(d_pre, sae.W_enc[latents]))
 
     def _backward_auxk(self, batch: Batch, error: Tensor, dead: Tensor) -> float:
         """Adds the gradient of alpha auxk; gives auxk, 0 where nothing is dead or the error has no variance."""

@@ -7,11 +7,13 @@ import torch
 
 from shared.errors import UserError
 from shared.trainer_config import OwnConfig, TopKConfig, TrainerConfig
-from tests.trainer_samples import RELU_L1, TOPK, new_trainer, some_block
+from tests.trainer_samples import RELU_L1, SAMPLES, SEVERAL_HOOKPOINTS, TOPK, new_trainer, some_block
 from trainers import Trainer
 from trainers.autograd_objective import AutogradObjective, Code, Loss
+from trainers.batch_selection import largest_of_batch
 from trainers.relu import Relu
 from trainers.row_norm import normalised
+from trainers.selection import largest_pre_acts
 
 
 def test_accumulated_batches_make_the_step_of_one_large_batch_where_the_loss_is_a_mean_over_rows() -> None:
@@ -137,3 +139,28 @@ def test_what_is_passed_over_is_written_down_and_counts_for_the_schedules(tmp_pa
     assert again.rows_read == 1000 and again.fraction == pytest.approx(0.4, abs=0.01)
     again.pass_over(4)
     assert again.gap_rows == 3000, "a lane that has ended had no rows for it"
+
+
+AUTOCAST: dict[str, TrainerConfig] = SAMPLES | SEVERAL_HOOKPOINTS
+
+
+@pytest.mark.parametrize("config", AUTOCAST.values(), ids=AUTOCAST.keys())
+def test_with_autocast_products_are_in_half_precision_and_all_else_is_whole(config: TrainerConfig) -> None:
+    whole, half = new_trainer(config), new_trainer(config.model_copy(update={"autocast": "bfloat16"}))
+    for number in range(4):
+        expected, found = (one.read(number, some_block(number)) for one in (whole, half))
+    assert found.fvu == pytest.approx(expected.fvu, rel=0.05) and found.fvu != expected.fvu
+    assert not torch.equal(half.sae.W_enc, whole.sae.W_enc)
+    assert {tensor.dtype for tensor in half.objective.parameters()} == {torch.float32}
+    assert {moment.dtype for state in half.optimiser.state.values() for moment in state.values()} == {torch.float32}
+
+
+def test_autocast_rounds_what_is_chosen_from_to_bfloat16() -> None:
+    x, W_enc, b_enc = torch.randn(200, 16), torch.randn(64, 16), torch.zeros(64)
+    with torch.autocast("cpu", torch.bfloat16):
+        values, indices = largest_pre_acts(x, W_enc, b_enc, 3)
+        candidates = largest_of_batch(x, W_enc, b_enc, 600)
+    rounded = (x.bfloat16() @ W_enc.bfloat16().T).float()
+    assert torch.equal(values.sort(1).values, rounded.topk(3).values.sort(1).values)
+    assert torch.equal(rounded.gather(1, indices), values)
+    assert torch.equal(candidates.values.sort().values, rounded.view(-1).topk(600).values.sort().values)
