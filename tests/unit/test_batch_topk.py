@@ -42,18 +42,3 @@ def test_it_learns_goes_on_bit_by_bit_and_comes_back_from_disk(architecture: str
         torch.testing.assert_close(ours(rows), exported(rows), rtol=1e-5, atol=1e-5)
         l0 = (exported.encode(rows) > 0).sum(1).double().mean().item()
     assert l0 == pytest.approx(3, rel=0.3)
-
-
-@ALL
-@pytest.mark.filterwarnings("ignore")
-def test_saelens_computes_the_same(architecture: str, tmp_path: Path) -> None:
-    sae_lens = pytest.importorskip("sae_lens")
-    trainer = new_trainer(config(architecture))
-    for number in range(4):
-        trainer.read(number, some_block(number))
-    trainer.save_sae(tmp_path / "sae", FACTS)
-    rows = torch.from_numpy(some_block(11).activations["h"])
-    theirs, ours = sae_lens.SAE.load_from_disk(tmp_path / "sae"), load_sae(tmp_path / "sae")
-    with torch.no_grad():
-        torch.testing.assert_close(theirs(rows), ours(rows), rtol=1e-5, atol=1e-5)
-        torch.testing.assert_close(theirs.encode(rows), ours.encode(rows), rtol=1e-5, atol=1e-5)

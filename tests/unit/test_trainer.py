@@ -9,6 +9,7 @@ from shared.errors import CheckpointError, JobFailed
 from shared.row_table import Rows
 from shared.trainer_config import TrainerConfig
 from tests.trainer_samples import (
+    MATRYOSHKA,
     RELU_L1,
     SAMPLES,
     SEVERAL_HOOKPOINTS,
@@ -18,9 +19,23 @@ from tests.trainer_samples import (
     true_features,
 )
 from trainers import Trainer
+from trainers.architectures import ARCHITECTURES
 from trainers.trainer import clip_gradients
 
-ALL = SAMPLES | SEVERAL_HOOKPOINTS
+OPTIONS = {
+    "averages": {"ema_decay": 0.9},
+    "annealing": {"k_anneal_fraction": 0.8, "k_anneal_from": 20},
+    "accumulating": {"accumulate": 3, "ema_decay": 0.9},
+    "half precision": {"autocast": "bfloat16"},
+}
+"""What else a trainer carries from step to step."""
+WITH_OPTIONS = {
+    f"{one.architecture}, {name}": one.model_copy(update=keys)
+    for name, keys in OPTIONS.items()
+    for one in (TOPK, MATRYOSHKA, RELU_L1)
+    if keys.keys() <= type(one).model_fields.keys()
+}
+ALL = SAMPLES | SEVERAL_HOOKPOINTS | WITH_OPTIONS
 EVERY = pytest.mark.parametrize("config", ALL.values(), ids=ALL.keys())
 LEARNING: dict[str, TrainerConfig] = SAMPLES | {
     "topk": TOPK.model_copy(update={"k": 4, "dead_after_tokens": 10**6}),
@@ -35,7 +50,8 @@ def read_blocks(trainer: Trainer, start: int, stop: int) -> None:
 
 def whole_state(trainer: Trainer) -> list[Tensor]:
     moments = [state[key] for state in trainer.optimiser.state.values() for key in sorted(state)]
-    tensors = [*trainer.objective.state_dict().values(), *trainer.firing.state_dict().values(), *moments]
+    modules = [trainer.objective, trainer.firing, trainer.accumulation, *([trainer.ema] if trainer.ema else [])]
+    tensors = [tensor for module in modules for tensor in module.state_dict().values()] + moments
     return [*tensors, trainer.batches.waiting]
 
 
@@ -72,6 +88,10 @@ def test_a_trainer_that_was_saved_and_loaded_is_one_that_never_stopped(
     read_blocks(resumed, stop_after, 5)
     assert straight.finish() == resumed.finish()
     assert same_state(straight, resumed)
+
+
+def test_every_architecture_is_among_those_that_resume() -> None:
+    assert {config.architecture for config in ALL.values()} == ARCHITECTURES.keys()
 
 
 def test_auxk_and_dead_latents_were_part_of_what_was_resumed() -> None:
