@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-from features.attachment import Dictionary, checked_rows
+from features.attached import Dictionary, checked_rows
 from features.forward_watch import ForwardWatch, Tokens
 from shared.errors import UserError
 from shared.hookpoints import Hookpoint, find_hookpoint, hook

@@ -16,6 +16,7 @@ from transformers import AutoModel, AutoModelForCausalLM
 
 import features
 from shared.errors import UserError
+from trainers.crosscoder import TopKCrosscoder
 from trainers.topk import TopK
 
 WIDTH, NUM_LATENTS = 16, 48
@@ -222,6 +223,97 @@ def test_a_transcoder_reads_one_hookpoint_and_replaces_another(keep_error: bool,
     by_hand = replaced_by_hand(model, "transformer.h.1.mlp", ids, lambda _: transcoder(seen[0]))
     assert_close(spliced, clean if keep_error else by_hand, rtol=0, atol=1e-5 if keep_error else 0)
     assert attached.acts is not None and torch.equal(attached.acts, transcoder.encode(seen[0]))
+
+
+SEVERAL = ("transformer.h.0", "transformer.h.1")
+
+
+def random_crosscoder() -> TopKCrosscoder:
+    crosscoder = TopKCrosscoder(2 * WIDTH, NUM_LATENTS, k=4, subtracts_b_dec=False)
+    crosscoder.set_sources((WIDTH, WIDTH))
+    randomise(crosscoder)
+    return crosscoder
+
+
+def both_of(model: nn.Module, ids: Tensor) -> Tensor:
+    """What stands at `SEVERAL`, side by side, in the model as it is."""
+    with torch.no_grad():
+        states = model.transformer(ids, output_hidden_states=True).hidden_states
+        seen: list[Tensor] = []
+        replaced_by_hand(model, SEVERAL[1], ids, lambda x: seen.append(x) or x)
+    return torch.cat([states[1], seen[0]], dim=-1)
+
+
+@pytest.mark.parametrize("excludes", [False, True])
+def test_a_crosscoder_replaces_all_of_its_hookpoints_by_what_it_reads_in_the_model_as_it_is(
+    excludes: bool, models: dict[str, nn.Module]
+) -> None:
+    model, ids, crosscoder = models["gpt2"], token_ids(), random_crosscoder()
+    rows, clean = both_of(model, ids), output_of(model, ids)
+    excluded = torch.zeros(3, 7, dtype=torch.bool)
+    excluded[:, 0] = excludes
+    recon = torch.where(excluded[..., None], rows, crosscoder(rows))[..., WIDTH:]
+    by_hand = replaced_by_hand(model, SEVERAL[1], ids, lambda y: torch.where(excluded[..., None], y, recon))
+    with features.attach(model, crosscoder, SEVERAL, excluded=excluded if excludes else None) as attached:
+        spliced = output_of(model, ids)
+    if not excludes:
+        assert_close(spliced, by_hand, rtol=0, atol=1e-6)
+    assert not torch.allclose(spliced, clean, atol=1e-2)
+    assert attached.acts is not None
+    assert torch.equal(attached.acts, crosscoder.encode(rows).masked_fill(excluded[..., None], 0))
+    assert torch.equal(output_of(model, ids), clean)
+
+
+def test_a_crosscoder_with_the_error_kept_changes_nothing_and_an_edit_adds_its_direction_to_each_hookpoint(
+    models: dict[str, nn.Module],
+) -> None:
+    model, ids, crosscoder = models["gpt2"], token_ids(), random_crosscoder()
+    clean = output_of(model, ids)
+    with features.attach(model, crosscoder, SEVERAL, keep_error=True) as attached:
+        assert_close(output_of(model, ids), clean, rtol=0, atol=1e-5)
+        amount = torch.zeros(NUM_LATENTS)
+        amount[5] = 3.0
+        attached.edit = lambda acts: acts + amount
+        steered = output_of(model, ids)
+    rows, direction = both_of(model, ids), 3.0 * crosscoder.W_dec.detach()[5]
+    by_hand = replaced_by_hand(model, SEVERAL[1], ids, lambda _: (rows + direction)[..., WIDTH:])
+    assert_close(steered, by_hand, rtol=0, atol=1e-5)
+
+
+def test_generation_with_a_crosscoder_is_the_same_with_a_cache_and_without(models: dict[str, nn.Module]) -> None:
+    model, ids = models["gpt2"], token_ids(5)
+    settings = {"max_new_tokens": 6, "do_sample": False, "pad_token_id": 0, "eos_token_id": None}
+    settings["attention_mask"] = torch.ones_like(ids)
+    with features.attach(model, random_crosscoder(), SEVERAL):
+        cached = model.generate(ids, use_cache=True, **settings)
+        plain = model.generate(ids, use_cache=False, **settings)
+    assert torch.equal(cached, plain) and not torch.equal(cached, model.generate(ids, **settings))
+
+
+def test_gradients_reach_a_crosscoders_activations(models: dict[str, nn.Module]) -> None:
+    model, ids = models["gpt2"], token_ids()
+    with features.attach(model, random_crosscoder(), SEVERAL, keep_error=True) as attached:
+        logits = model(ids)[0]
+    assert attached.acts is not None
+    (gradient,) = torch.autograd.grad(logits[0, -1, 7], attached.acts)
+    assert gradient[0].abs().sum() > 0 and not gradient[1].any()
+
+
+@pytest.mark.parametrize(
+    ("hookpoints", "output", "sentence"),
+    [
+        (SEVERAL, "transformer.h.1", "output is for transcoders, and here are several hookpoints"),
+        (("transformer.h.1",), None, "the crosscoder reads 2 hookpoints, and these are 1"),
+        ((*SEVERAL, "transformer.ln_f"), None, "the crosscoder reads 2 hookpoints, and these are 3"),
+    ],
+)
+def test_a_crosscoder_that_does_not_fit_is_refused(
+    hookpoints: tuple[str, ...], output: str | None, sentence: str, models: dict[str, nn.Module]
+) -> None:
+    with pytest.raises(UserError, match=sentence):
+        features.attach(models["gpt2"], random_crosscoder(), hookpoints, output=output)
+    with pytest.raises(UserError, match="several hookpoints are for crosscoders, and this is a TopK"):
+        features.attach(models["gpt2"], random_sae(), SEVERAL)
 
 
 def test_what_does_not_fit_is_refused_with_a_sentence(models: dict[str, nn.Module]) -> None:
