@@ -19,13 +19,15 @@ import torch
 from benchmarks.contenders import CONTENDERS, Contender
 from benchmarks.learning import learn, recovered
 from benchmarks.measure import emit
-from benchmarks.recovery import Recovery
+from benchmarks.recovery import Recovery, measure
 from benchmarks.synthetic import Truth, all_at_once, correlated, hierarchical, independent, zipf
 from shared.trainer_config import TrainerConfig
+from trainers.topk import TopK
 
 MEASURED_ROWS = 20_000
-SHARED = {"batch_rows": 512, "lr": 3e-3, "lr_decay_fraction": 0.2, "dead_after_tokens": 50_000}
+SHARED = {"batch_rows": 512, "lr": 5e-3, "lr_decay_fraction": 0.2, "dead_after_tokens": 50_000}
 """Of all contenders, where they do not say otherwise."""
+RANDOM = "a random dictionary"
 MORE_TRUTHS = 7
 """Seed of the second hookpoint's directions."""
 
@@ -34,10 +36,10 @@ TRUTHS = {
     "zipf": lambda: (zipf(128, 32, 3.0), 128),
     "hierarchical": lambda: (hierarchical(126, 32, 4.0), 126),
     "correlated": lambda: (correlated(128, 32, 3.0), 128),
-    "all at once": lambda: (all_at_once(2048, 128), 512),
+    "all at once": lambda: (all_at_once(1024, 64), 256),
 }
 """Generator -> the truth, and the latents that are to find it. The last is SynthSAEBench's (16,384 features in 768
-dimensions, 4,096 latents) with an eighth of its features: 4 times as many as latents, 16 times as dimensions."""
+dimensions, 4,096 latents) with a sixteenth of its features: 4 times as many as latents, 16 times as dimensions."""
 
 
 def compete(truth: Truth, num_latents: int, rows: int) -> list[dict[str, Any]]:
@@ -52,20 +54,34 @@ def compete(truth: Truth, num_latents: int, rows: int) -> list[dict[str, Any]]:
     for contender, family in zip(CONTENDERS, families, strict=True):
         best = min(family, key=lambda config: abs(results[id(config)].l0 - active))
         table.append(_row(contender, best, results[id(best)]))
-    return table
+    return [*table, _control(truth, num_latents)]
+
+
+def _control(truth: Truth, num_latents: int) -> dict[str, Any]:
+    """The row of a dictionary that nobody trained, with the truth's sparsity."""
+    random = TopK(truth.d_in, num_latents, max(1, round(truth.active)))
+    with torch.no_grad():
+        random.W_dec.normal_(generator=torch.Generator().manual_seed(0))
+        random.W_dec.div_(random.W_dec.norm(dim=1, keepdim=True))
+        random.W_enc.copy_(random.W_dec)
+    return _figures(RANDOM, measure(random, [truth], [truth], MEASURED_ROWS))
 
 
 def _row(contender: Contender, config: TrainerConfig, found: Recovery) -> dict[str, Any]:
     penalty = {} if contender.penalty is None else {contender.penalty: getattr(config, contender.penalty)}
+    return {**_figures(contender.name, found), **penalty}
+
+
+def _figures(name: str, found: Recovery) -> dict[str, Any]:
     return {
-        "architecture": contender.architecture,
+        "architecture": name,
         "f1": found.firing.f1,
         "mcc": found.directions.mcc,
+        "mmcs": found.directions.mmcs,
         "uniqueness": found.directions.uniqueness,
         "fvu": found.fvu,
         "l0": found.l0,
         "true_l0": found.true_l0,
-        **penalty,
     }
 
 
@@ -74,9 +90,9 @@ def markdown(tables: dict[str, list[dict[str, Any]]]) -> str:
     parts = []
     for name, table in tables.items():
         lines = [f"### {name}: {table[0]['true_l0']:.2f} features fire", ""]
-        lines += ["| architecture | F1 | MCC | uniqueness | FVU | L0 |", "|---|---|---|---|---|---|"]
+        lines += ["| architecture | F1 | MCC | MMCS | uniqueness | FVU | L0 |", "|---|---|---|---|---|---|---|"]
         for row in sorted(table, key=lambda one: -one["f1"]):
-            figures = " | ".join(f"{row[key]:.3f}" for key in ("f1", "mcc", "uniqueness", "fvu"))
+            figures = " | ".join(f"{row[key]:.3f}" for key in ("f1", "mcc", "mmcs", "uniqueness", "fvu"))
             lines.append(f"| {row['architecture']} | {figures} | {row['l0']:.2f} |")
         parts.append("\n".join(lines))
     return "\n\n".join(parts) + "\n"

@@ -9,19 +9,25 @@ from typing import Any
 import pytest
 import torch
 
+from benchmarks.contenders import LEFT_OUT, not_listed
 from benchmarks.learning import learn, recovered
 from benchmarks.recovery import Recovery, compare_directions
 from benchmarks.synthetic import Truth, independent
 from shared.trainer_config import TRAINER_CONFIGS, TrainerConfig
+from trainers.architectures import ARCHITECTURES
 
 APART = independent("apart", 16, 16, active=2.0)
 SUPERPOSED = independent("superposed", 96, 24, active=2.0)
 ROWS = {APART.name: 100_000, SUPERPOSED.name: 200_000}
 
 TOPK: dict[str, Any] = {"k": 2, "lr": 1e-2, "dead_after_tokens": 20_000, "lr_decay_fraction": 0.2}
+EAGER: dict[str, Any] = {"dead_after_tokens": 5_000, "auxk": 16, "k_anneal_fraction": 0.5, "k_anneal_from": 8}
 TRANSCODER: dict[str, Any] = {"hookpoint": "h", "target_hookpoint": "g"}
 KEYS: dict[str, dict[str, Any]] = {
     "topk": TOPK,
+    "multi_topk": TOPK,
+    "batch_topk": TOPK | EAGER,
+    "matryoshka": TOPK | EAGER | {"group_fractions": (0.5, 0.5)},
     "relu_l1": {"l1_coefficient": 1.0, "lr": 1e-2},
     "relu_l1_2023": {"l1_coefficient": 0.3, "lr": 1e-2},
     "gated": {"l1_coefficient": 0.5, "lr": 1e-2},
@@ -41,10 +47,11 @@ KEYS: dict[str, dict[str, Any]] = {
     "crosscoder, topk": {"activation": "topk"} | TOPK,
     "crosscoder, relu_l1": {"l1_coefficient": 1.0, "lr": 1e-2},
 }
-"""Of each architecture, for activations scaled as is its default. A skip transcoder is not among them: here one
-hookpoint is a linear map of the other, which its skip takes, and latents are left with nothing."""
+"""Of each architecture, for activations scaled as is its default."""
 APART_KEYS: dict[str, dict[str, Any]] = {
     "topk": {"lr": 3e-3},
+    "batch_topk": {"lr": 3e-3, "k_anneal_fraction": 0.0},
+    "matryoshka": {"lr": 3e-3, "k_anneal_fraction": 0.0},
     "crosscoder, topk": {"k_anneal_fraction": 0.6, "k_anneal_from": 8},
     "kl": {"rho": 0.125, "weight_decay": 1e-2},
     "jumprelu_tanh": {"sparsity_coefficient": 1.0},
@@ -55,8 +62,8 @@ SUPERPOSED_KEYS: dict[str, dict[str, Any]] = {
     "p_anneal": {"l1_coefficient": 0.35},
     "kl": {"rho": 0.02, "weight_decay": 1e-3},
 }
-SUPERPOSED_MCC = {"jumprelu": 0.8}
-"""In runs this short its estimator leaves some features two latents; else 0.9."""
+SUPERPOSED_MCC = {"jumprelu": 0.8, "batch_topk": 0.8, "matryoshka": 0.8}
+"""In runs this short these leave some features two latents; else 0.9."""
 
 
 def found(architecture: str, truth: Truth, keys: dict[str, Any], num_rows: int | None = None) -> Recovery:
@@ -66,6 +73,11 @@ def found(architecture: str, truth: Truth, keys: dict[str, Any], num_rows: int |
     sites = {"h": truth, "g": truth.elsewhere(5)} if "coder" in name else {"h": truth}
     (sae,) = learn([config], sites, num_rows or ROWS[truth.name])
     return recovered(sae, config, sites, num_rows=10_000)
+
+
+def test_every_architecture_is_here_and_in_the_benchmark() -> None:
+    assert {name.partition(",")[0] for name in KEYS} == ARCHITECTURES.keys() - LEFT_OUT
+    assert not_listed() == set()
 
 
 @pytest.mark.parametrize("architecture", KEYS)
