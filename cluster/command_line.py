@@ -323,6 +323,38 @@ def plan(
 
 
 @app.command()
+def ui(
+    runs: Annotated[Path, typer.Argument(metavar="[RUNS]", help="A folder of runs, or one run.")] = Path("runs"),
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes any that is free.")] = 8321,
+    host: Annotated[str, typer.Option(help="Where to listen; on this machine only.")] = "127.0.0.1",
+    registry: RegistryUrl = None,
+    export_folder: Annotated[
+        Path | None,
+        typer.Option("--export", metavar="OUT", help="Write the page as files that need no server, instead."),
+    ] = None,
+) -> None:
+    """Serve the web page: jobs live, and what their features mean; until Ctrl-C."""
+    from cluster.ui_guard import check_host
+
+    check_host(host)
+    from cluster.ui_runs import Runs
+
+    shown = Runs(runs, registry)
+    if export_folder is not None:
+        from cluster.ui_export import export as export_page
+
+        with err.status("loading") as status:
+            out.print(f"page  {export_page(shown, export_folder, status.update)}", soft_wrap=True)
+        return
+    from cluster.ui_app import create_app
+    from cluster.ui_server import address, listen, serve
+
+    listener = listen(host, port)
+    where = address(listener)
+    serve(create_app(shown), listener, lambda: out.print(f"page  {where}", soft_wrap=True))
+
+
+@app.command()
 def doctor(as_json: AsJson = False) -> None:
     """Tell what this machine has, and what is wrong with it."""
     from cluster.doctor import examine, print_findings

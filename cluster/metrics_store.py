@@ -5,6 +5,7 @@ once, whole, and never changed; a run that is resumed goes on with the next numb
 """
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 import pyarrow as pa
@@ -30,12 +31,7 @@ class MetricsStore:
 
     def add(self, measurements: list[Measurement]) -> None:
         """Keeps every field that is a number until the next `flush`."""
-        for one in measurements:
-            self._lines += [
-                (one.time_ms, one.source, field, float(value))
-                for field, value in one.fields.items()
-                if isinstance(value, (int, float))
-            ]
+        self._lines += _lines(measurements)
 
     def flush(self) -> None:
         """Writes what was added since the last time as one part, durable when this returns; nothing writes nothing."""
@@ -49,15 +45,28 @@ class MetricsStore:
         self._lines = []
 
 
-def read_metrics(run_folder: Path) -> pa.Table:
-    """All parts of a run in order of time; no lines where nothing was measured.
+def read_metrics(run_folder: Path, newer: Sequence[Measurement] = ()) -> pa.Table:
+    """All parts of a run in order of time, and what is later than they are of `newer`; no lines where there is nothing.
 
     Raises:
         pa.ArrowInvalid: a part is damaged.
     """
     parts = sorted(_parts(run_folder), key=_part_number)
     table = pa.concat_tables([SCHEMA.empty_table(), *(pq.read_table(part, schema=SCHEMA) for part in parts)])
+    last_ms = pc.max(table["time_ms"]).as_py() or 0
+    if lines := _lines([one for one in newer if one.time_ms > last_ms]):
+        table = pa.concat_tables([table, _table(lines)])
     return table.take(pc.sort_indices(table, sort_keys=[("time_ms", "ascending")]))
+
+
+def _lines(measurements: Sequence[Measurement]) -> list[Line]:
+    """One for every field that is a number."""
+    return [
+        (one.time_ms, one.source, field, float(value))
+        for one in measurements
+        for field, value in one.fields.items()
+        if isinstance(value, (int, float))
+    ]
 
 
 def _table(lines: list[Line]) -> pa.Table:

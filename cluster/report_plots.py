@@ -3,9 +3,10 @@
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import plotly.graph_objects as go
 
-from cluster.curves import Points, summed, thinned
+from cluster.curves import Curves, Points, summed, thinned
 from cluster.plot import LOG, NEUTRAL, Plot, colour, dash_of, empty_figure, loosen
 from cluster.run_facts import RunFacts, SaeRow
 from cluster.wording import percent, whole
@@ -188,13 +189,39 @@ def _rates(run: RunFacts) -> Plot | None:
         _add_rate(figure, points, name, {"color": NEUTRAL, "width": 2, "dash": dash}, legend=True)
     for index, sae in enumerate(run.saes):
         points = summed(curves, [f"trainer-{sae.name}"], "rows_per_s")
-        _add_rate(figure, points, sae.name, {"color": colour(index), "width": 1.6, "dash": dash_of(index)})
+        _add_rate(figure, points, sae.name, _line(index))
     if not figure.data:
         return None
     figure.update_yaxes(rangemode="tozero", tickformat="~s")
     figure.update_layout(showlegend=True)
     note = "The stream runs as fast as its slowest stage. Time is UTC; a gap is a pause."
     return Plot("rows-per-s", "Rows per second by stage", note, figure)
+
+
+def _lags(run: RunFacts) -> Plot | None:
+    """What each trainer had still to read of what lanes had emitted by then."""
+    figure, curves = empty_figure("", "rows behind", ",.3s"), run.curves
+    emitted = summed(curves, curves.sources("lane-"), "emitted")
+    for index, sae in enumerate(run.saes):
+        _add_rate(figure, _behind(curves, emitted, f"trainer-{sae.name}"), sae.name, _line(index))
+    if not figure.data:
+        return None
+    figure.update_yaxes(rangemode="tozero", tickformat="~s")
+    block_rows = run.job.stream.block_rows
+    note = f"Rows that lanes have emitted and a trainer has not read, over time; {whole(block_rows)} are one block."
+    return Plot("lags", "Lag of each trainer", note, figure)
+
+
+def _behind(curves: Curves, emitted: Points | None, source: str) -> Points | None:
+    """Against time in ms; nan where the lanes were silent."""
+    read = curves.series.get((source, "tokens"))
+    if emitted is None or read is None:
+        return None
+    return read[0], np.maximum(0, np.interp(read[0], *emitted) - read[1])
+
+
+def _line(index: int) -> dict[str, Any]:
+    return {"color": colour(index), "width": 1.6, "dash": dash_of(index)}
 
 
 def _add_rate(figure: go.Figure, points: Points | None, name: str, line: dict[str, Any], legend: bool = False) -> None:
@@ -245,6 +272,7 @@ DRAWN: tuple[Callable[[RunFacts], Plot | None], ...] = (
     _front,
     _sizes,
     _rates,
+    _lags,
     _contexts,
 )
 """In the order of the page."""

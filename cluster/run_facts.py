@@ -1,6 +1,7 @@
 """What a run folder holds, read for the report; whatever is missing or damaged becomes a sentence, not an error."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
@@ -13,6 +14,7 @@ from cluster.metrics_store import read_metrics
 from shared.config import Job
 from shared.errors import UserError
 from shared.job_file import load_job
+from shared.registry_facts import Measurement
 from shared.trainer_config import recorded_place
 
 JOB_FILE = "job.yaml"
@@ -54,8 +56,8 @@ class RunFacts:
     """A sentence for each part that is not there."""
 
 
-def read_run(folder: Path) -> RunFacts:
-    """Everything that `folder` holds.
+def read_run(folder: Path, newer: Sequence[Measurement] = ()) -> RunFacts:
+    """Everything that `folder` holds; `newer` are measurements that may not have come there yet.
 
     Raises:
         UserError: it is no run folder, or its job file is damaged.
@@ -63,7 +65,7 @@ def read_run(folder: Path) -> RunFacts:
     if not (folder / JOB_FILE).is_file():
         raise UserError(f"{folder} is not a run folder: it holds no {JOB_FILE}")
     job, missing = load_job(folder / JOB_FILE), list[str]()
-    curves = _curves(folder, missing)
+    curves = _curves(folder, newer, missing)
     saes = [_sae(folder, job, name, curves) for name in _names(folder, job)]
     if unfinished := [one.name for one in saes if one.path is None]:
         names = "every SAE" if len(unfinished) == len(saes) else ", ".join(unfinished)
@@ -72,9 +74,9 @@ def read_run(folder: Path) -> RunFacts:
     return RunFacts(folder, job, curves, saes, ledger, events or [], _software(), missing)
 
 
-def _curves(folder: Path, missing: list[str]) -> Curves:
+def _curves(folder: Path, newer: Sequence[Measurement], missing: list[str]) -> Curves:
     try:
-        curves = Curves.of(read_metrics(folder))
+        curves = Curves.of(read_metrics(folder, newer))
     except (pa.ArrowException, OSError) as error:
         missing.append(f"The measurements in metrics/ cannot be read: {error}.")
         return Curves()

@@ -32,6 +32,7 @@ ALL_PLOTS = [
     "front",
     "sizes",
     "rows-per-s",
+    "lags",
     "block-contexts",
 ]
 

@@ -1,0 +1,37 @@
+// Text as the model reads it: token by token, each as warm as its value; ends of lines are marked.
+
+import { h } from "headrace/dom";
+import { short } from "headrace/numbers";
+
+// A token's text with what is not seen made visible. After ↵ stands the break itself, which only `.breaks` shows, as it
+// does the whole of a run of spaces.
+export function spelt(text) {
+  const parts = text.split(/(\n|\t| {3,})/).filter((one) => one !== "");
+  if (!parts.length) return h("span", { class: "soft" }, "∅");
+  return parts.map((one) =>
+    one === "\n" ? [h("span", { class: "mark" }, "↵"), h("span", { class: "break" }, "\n")]
+      : one === "\t" ? h("span", { class: "mark" }, "⇥")
+        : one.startsWith("   ") ? h("span", { class: "run" }, one) : one);
+}
+
+// `values` of `tokens`; `full` is the value of the warmest colour. Below 0 it is the other colour.
+export function heat(tokens, values, full, { title = short, onclick = null, marked = -1, className = "" } = {}) {
+  return h("span", { class: `tokens ${className}` }, tokens.map((text, at) => {
+    const value = values[at] ?? 0;
+    const node = h("span", { class: at === marked ? "token marked" : "token", title: title(value, at) }, spelt(text));
+    if (value !== 0 && full > 0) node.style.backgroundColor = colour(value / full);
+    if (onclick) {
+      node.classList.add("pick");
+      node.addEventListener("click", () => onclick(at));
+    }
+    return node;
+  }));
+}
+
+function colour(share) {
+  const strength = Math.min(1, Math.abs(share));
+  return `rgb(var(${share > 0 ? "--warm" : "--cool"}) / ${(0.1 + 0.75 * strength).toFixed(3)})`;
+}
+
+// A token in a list: `·` for a space that would not be seen.
+export const chipOf = (text) => h("code", { class: "piece" }, spelt(text.replace(/^ +| +$/g, (spaces) => "·".repeat(spaces.length))));

@@ -1,0 +1,115 @@
+"""Rating an explanation by hand, 0 to 3 for each passage, blind to how strong the latent is and what a judge said.
+
+The passages are those that a judge has rated, where one has, so that the two can be held against each other.
+"""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from cluster.vocabulary import Vocabulary
+from features.agreement import weighted_kappa
+from features.context import BINS, JUDGE, Context
+from features.explanations import Explanation, JudgedExample, Score
+from shared.errors import UserError
+
+METHOD = "specificity"
+RATINGS = (0, 1, 2, 3)
+MEANINGS = (
+    "nothing to do with the passage, no more than with any other text",
+    "to do with the passage, but vaguely, or not near the marked tokens",
+    "fits the marked tokens loosely, or what stands close to them well",
+    "says precisely what the marked tokens are, mean or follow",
+)
+MARK, UNMARK = "<<", ">>"
+MARKED_SHARE = 0.3
+"""Tokens above this share of the window's strongest are marked."""
+PER_RANGE = 3
+
+
+def passages(
+    contexts: Sequence[Context], scores: Sequence[Score], explanation: Explanation, vocabulary: Vocabulary
+) -> list[JudgedExample]:
+    """Unanswered, in an order that tells nothing. Raises UserError if there is no text to rate on."""
+    judge = _judged(scores, explanation)
+    found = judge.examples if judge else [_passage(one, vocabulary) for one in _spread(contexts)]
+    if not found:
+        raise UserError(f"there is no text of the judge's half in which latent {explanation.latent} fires")
+    blank = [replace(one, answered=None) for one in found]
+    return sorted(blank, key=lambda one: hashlib.sha256(f"{explanation.id} {key_of(one)}".encode()).digest())
+
+
+def blind_view(explanation: Explanation, found: Sequence[JudgedExample]) -> dict[str, Any]:
+    """What the rater sees."""
+    told = [{"key": key_of(one), "text": one.text} for one in found]
+    return {"explanation": explanation.text, "source": explanation.source, "passages": told, "meanings": MEANINGS}
+
+
+def rated(
+    explanation: Explanation,
+    found: Sequence[JudgedExample],
+    scores: Sequence[Score],
+    ratings: Mapping[str, int],
+    author: str,
+) -> Score:
+    """A person's score of an explanation, and its agreement with the judge. Raises UserError for another passage."""
+    known = {key_of(one): one for one in found}
+    for key in ratings:
+        if key not in known:
+            raise UserError(f"there is no passage {key!r} to rate")
+    examples = tuple(replace(known[key], answered=float(rating)) for key, rating in ratings.items())
+    judge = _judged(scores, explanation)
+    theirs = {key_of(one): one.answered for one in judge.examples} if judge else {}
+    common = [(ratings[key], round(theirs[key] or 0)) for key in ratings if theirs.get(key) is not None]
+    numbers = {
+        "judged": len(examples),
+        "failed": 0,
+        "curve": _curve(examples),
+        "agreement": weighted_kappa(common, len(RATINGS)),
+        "common": len(common),
+        "with": judge.judge if judge else "",
+    }
+    value = sum(ratings.values()) / len(ratings)
+    person = f"person:{author or 'someone'}"
+    return Score(explanation.latent, explanation.id, METHOD, person, value, numbers, examples)
+
+
+def key_of(one: JudgedExample) -> str:
+    return f"{one.document}:{one.start}:{hashlib.sha256(one.text.encode()).hexdigest()[:8]}"
+
+
+def _judged(scores: Sequence[Score], explanation: Explanation) -> Score | None:
+    """The newest that a judge, and no person, has given to the explanation."""
+    found = [
+        one
+        for one in scores
+        if one.explanation == explanation.id and one.method == METHOD and not one.judge.startswith("person:")
+    ]
+    return found[-1] if found else None
+
+
+def _spread(contexts: Sequence[Context]) -> list[Context]:
+    """Some of each range of activation, of the half that no explanation was made from."""
+    return [one for name in BINS for one in [c for c in contexts if c.group == name and c.split == JUDGE][:PER_RANGE]]
+
+
+def _passage(one: Context, vocabulary: Vocabulary) -> JudgedExample:
+    pieces, inside = [], False
+    for text, act in zip(vocabulary.spell(one.tokens.tolist()), one.acts.tolist(), strict=True):
+        is_marked = act > MARKED_SHARE * one.max_act
+        if is_marked != inside:
+            pieces.append(MARK if is_marked else UNMARK)
+            inside = is_marked
+        pieces.append(text)
+    text = "".join([*pieces, UNMARK] if inside else pieces)
+    return JudgedExample(text, one.group, one.max_act, float(max(RATINGS)), None, one.document, one.start)
+
+
+def _curve(examples: Sequence[JudgedExample]) -> list[dict[str, Any]]:
+    """The mean rating of each range of activation, the weakest first."""
+    by_range = [[one.answered or 0.0 for one in examples if one.group == name] for name in BINS]
+    return [
+        {"range": name, "mean": sum(found) / len(found) if found else None, "count": len(found)}
+        for name, found in zip(BINS, by_range, strict=True)
+    ]
