@@ -76,12 +76,12 @@ def _response(
 ) -> Dose:
     with steer(model, tokenizer, steerings, prompt_tokens=len(prompt)):
         written = generate(model, prompt, sampling)
-    looks = [look_at(model, tokenizer, prompt, one, steerings) for one in written]
+    looks = look_at(model, tokenizer, prompt, written, steerings)
     share = probability = None
     if len(targets):
         tokens = torch.cat(list(written)).cpu()
         share = torch.isin(tokens, targets).float().mean().item()
-        along = torch.cat([look_at(model, tokenizer, prompt, one, steerings).log_probs for one in baseline])
+        along = torch.cat([one.log_probs for one in look_at(model, tokenizer, prompt, baseline, steerings)])
         probability = along[:, targets.to(along.device)].exp().sum(-1).mean().item()
     return Dose(
         strength=dose,

@@ -4,7 +4,7 @@ The noise of a step depends on seed, sample and step alone (the Gumbel trick): a
 the same chance, and differ only where their predictions do.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -63,11 +63,22 @@ def stream(model: nn.Module, prompt: Tensor, sampling: Sampling, use_cache: bool
         fresh = token[:, None] if cache is not None else text
 
 
-def generate(model: nn.Module, prompt: Tensor, sampling: Sampling, use_cache: bool = True) -> list[Tensor]:
-    """The new tokens of each sample, int64 [new tokens], the one that ends it included."""
-    return [
-        _cut(one, sampling.stop_ids) for one in torch.stack(list(stream(model, prompt, sampling, use_cache)), dim=1)
-    ]
+def generate(
+    model: nn.Module,
+    prompt: Tensor,
+    sampling: Sampling,
+    use_cache: bool = True,
+    on_tokens: Callable[[Tensor], None] = lambda tokens: None,
+) -> list[Tensor]:
+    """The new tokens of each sample, int64 [new tokens], the one that ends it included.
+
+    `on_tokens` gets each step's, int64 [samples], as soon as they are there.
+    """
+    steps = []
+    for tokens in stream(model, prompt, sampling, use_cache):
+        on_tokens(tokens)
+        steps.append(tokens)
+    return [_cut(one, sampling.stop_ids) for one in torch.stack(steps, dim=1)]
 
 
 def _cut(tokens: Tensor, stop_ids: tuple[int, ...]) -> Tensor:

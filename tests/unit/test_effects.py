@@ -101,7 +101,10 @@ def test_a_silent_latent_has_no_effect_at_all(model: nn.Module, sae: TopK) -> No
 def test_a_comparison_measures_each_step_of_the_steered_text(model: nn.Module, sae: TopK) -> None:
     prompt, sampling = token_ids()[0], Sampling(6, 1.0, seed=3, num_samples=2)
     steering = Steering(sae, PLACE, 3, "add", 4.0, on="generated")
-    found = compare(model, None, prompt, [steering], sampling)
+    seen: dict[str, list[list[int]]] = {"baseline": [], "steered": []}
+    found = compare(model, None, prompt, [steering], sampling, lambda side, tokens: seen[side].append(tokens.tolist()))
+    assert torch.tensor(seen["steered"]).T.tolist() == [one.tolist() for one in found.steered]
+    assert torch.tensor(seen["baseline"]).T.tolist() == [one.tolist() for one in found.baseline]
     assert [len(one) for one in (*found.baseline, *found.steered, *found.kl, *found.loss)] == [6] * 8
     assert found.steered[0][0] == found.baseline[0][0], "the first new token comes of the prompt alone"
     for written, kl, loss in zip(found.steered, found.kl, found.loss, strict=True):
