@@ -7,13 +7,18 @@ from typing import Annotated
 
 import typer
 
+from cluster.score_command import score
 from cluster.screen import err, out
+from cluster.steer_command import steer
 from shared.errors import UserError
 
 VIEWERS = ("saedashboard", "neuronpedia", "openai")
 """Formats, as `cluster.export_features` has them."""
 
 app = typer.Typer(help="What the latents of a run's SAEs mean.", no_args_is_help=True, rich_markup_mode=None)
+
+app.command()(steer)
+app.command()(score)
 
 Run = Annotated[str, typer.Argument(metavar="RUN", help="A run folder, or a job's name.")]
 Saes = Annotated[list[str] | None, typer.Option("--sae", help="Only the SAE of this name; may be given again.")]

@@ -40,7 +40,7 @@ class JudgedExample:
     text: str
     """As the judge saw it."""
     group: str
-    """Where the window came from: `top`, `bin0` to `bin7`, or `silent`."""
+    """`bin0` to `bin7` by its range of activation, or `silent`; fuzzing adds what was marked."""
     max_act: float
     """The latent's largest activation in the window."""
     expected: float
@@ -48,6 +48,10 @@ class JudgedExample:
     """None where the judge failed."""
     document: int = -1
     start: int = -1
+    strength: float = 0.0
+    """`max_act` as a share of the latent's greatest."""
+    details: dict[str, Any] = field(default_factory=dict)
+    """What the method adds, such as a value for each token."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +62,7 @@ class Score:
     explanation: str
     """The explanation's id."""
     method: str
-    """detection, fuzzing, simulation, specificity, saebench or patterns."""
+    """detection, fuzzing, simulation, specificity, quick or patterns."""
     judge: str
     """The judging model's name; empty for `patterns`, `person:NAME` for a person."""
     value: float | None
