@@ -4,39 +4,15 @@ import os
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 
-import argparse
-import inspect
 import re
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
-import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer
-
-from shared.row_table import Rows
-from shared.trainer_config import TopKConfig
-from trainers import SaeFacts, Trainer, activation_scale
+from demo_sae import train_demo_sae
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = re.findall(r"^```python\n(.*?)^```", (ROOT / "docs" / "python_api.md").read_text(), re.DOTALL | re.MULTILINE)
-HOOKPOINT = ("transformer.h.3",)
-
-
-def demo_sae(folder: Path) -> None:
-    """What a demo's topk-1024 is, from a few thousand tokens."""
-    model = AutoModelForCausalLM.from_pretrained("examples/demo_lm/model")
-    tokenizer = AutoTokenizer.from_pretrained("examples/demo_lm/model")
-    ids = tokenizer(inspect.getsource(argparse), return_tensors="pt").input_ids[:, :1920].view(-1, 128)
-    with torch.no_grad():
-        rows = model(ids, output_hidden_states=True).hidden_states[4].flatten(0, 1).numpy()
-    config = TopKConfig(name="t", architecture="topk", num_latents=1024, k=16, batch_rows=480, lr=5e-3)
-    trainer = Trainer(config, {HOOKPOINT[0]: 128}, seed=0, total_rows=10 * len(rows))
-    trainer.fix_scales({HOOKPOINT[0]: activation_scale(torch.from_numpy(rows))})
-    for block in range(10):
-        trainer.read(block, Rows(np.zeros((len(rows), 5), np.int32), {HOOKPOINT[0]: rows}))
-    trainer.save_sae(folder, SaeFacts("examples/demo_lm/model", HOOKPOINT, HOOKPOINT, 128, "stdlib"))
 
 
 def test_every_example_runs(
@@ -44,8 +20,8 @@ def test_every_example_runs(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     Path("examples").symlink_to(ROOT / "examples")
-    demo_sae(Path("runs/demo/saes/topk-1024"))
-    assert len(EXAMPLES) == 6
+    train_demo_sae(Path("runs/demo/saes/topk-1024"))
+    assert len(EXAMPLES) == 9
     names: dict[str, Any] = {}
     for example in EXAMPLES:
         exec(compile(example, "docs/python_api.md", "exec"), names)
@@ -56,3 +32,6 @@ def test_every_example_runs(
     assert excluded.any() and not names["attached"].acts[excluded].any() and names["attached"].acts[~excluded].any()
     plain, steered, ablated = said.split("def area(self):")[1:4]
     assert plain != steered and steered != ablated
+    assert names["compared"].kl[0].shape == (12,) and names["compared"].kl[0].mean() > 0
+    assert names["doses"][0].kl == 0 < names["doses"][1].kl < names["doses"][2].kl
+    assert names["effects"].kl[0, -1] > 0 and names["effects"].up_logits.changes[0, -1, 0] > 0
