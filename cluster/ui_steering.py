@@ -133,5 +133,5 @@ def _lines(
                 tokens.append(token[0])
                 yield {"part": part, "text": tokenizer.decode(torch.stack(tokens).tolist())}
     if tokens:
-        look = look_at(model, tokenizer, prompt, torch.stack(tokens), turned)
+        (look,) = look_at(model, tokenizer, prompt, [torch.stack(tokens)], turned)
         yield {"kl": look.kl.tolist(), "loss": look.loss.tolist(), "tokens": bench.texts(torch.stack(tokens))}
