@@ -2,23 +2,25 @@
 
 A checkpoint without its manifest does not exist, whatever else lies in its folder. A part's folder is named for its
 role and its stream, and never changes: in one stream all who save the same part save the same state, and whoever still
-works on an older stream saves beside it.
+works on an older stream saves beside it. The manifest has size and checksum of every file of every part; whoever goes
+back to a checkpoint compares them first, and takes the one before where they do not match.
 """
 
 import json
 import logging
 import shutil
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from shared.digest import file_digest
+from cluster.part_files import check_part, drop_part, read_part
 from shared.errors import CheckpointError
 from shared.files import write_atomically
 from shared.registry_facts import LaneCounters, StreamPoint, TrainerCounters
 
 log = logging.getLogger(__name__)
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 MANIFEST = "manifest.json"
 
 
@@ -41,6 +43,15 @@ class Checkpoint:
 
     def part(self, role: str) -> Path:
         return self.folder / part_name(role, self.stream)
+
+    def is_whole(self, role: str) -> bool:
+        """Whether what `role` saved is what the manifest says."""
+        try:
+            manifest = json.loads((self.folder / MANIFEST).read_bytes())
+            check_part(self.part(role), {**manifest["lanes"], **manifest["trainers"]}[role])
+        except (CheckpointError, OSError, ValueError, KeyError, TypeError):
+            return False
+        return True
 
     def point(self, window_units: int, block_rows: int) -> StreamPoint:
         """Where the stream goes on from here."""
@@ -75,16 +86,18 @@ def seal(
         "block": block,
         "stream": stream,
         **facts,
-        "lanes": {role: _part(folder / part_name(role, stream)) for role in lanes},
-        "trainers": {role: _part(folder / part_name(role, stream)) for role in trainers},
+        "lanes": {role: read_part(folder / part_name(role, stream)) for role in lanes},
+        "trainers": {role: read_part(folder / part_name(role, stream)) for role in trainers},
     }
     write_atomically(folder / MANIFEST, json.dumps(manifest, indent=2).encode())
-    return read_checkpoint(folder)
+    return _checkpoint(folder, manifest)
 
 
-def newest(run_folder: Path) -> Checkpoint | None:
-    """The newest checkpoint that is whole; None where none was ever complete.
+def newest(run_folder: Path, tell: Callable[[str], None] = log.warning) -> Checkpoint | None:
+    """The newest checkpoint that is whole, of which every file was read; None where none was ever complete.
 
+    Args:
+        tell: is given a sentence for each that is damaged.
     Raises:
         CheckpointError: there are some, and each is damaged; tells of the newest.
     """
@@ -94,7 +107,7 @@ def newest(run_folder: Path) -> Checkpoint | None:
             try:
                 return read_checkpoint(folder)
             except CheckpointError as error:
-                log.warning("checkpoint=%s skipped reason=%s", folder.name, error)
+                tell(f"checkpoint {folder.name} cannot be used: {error}")
                 damage = damage or error
     if damage is not None:
         raise damage
@@ -102,30 +115,34 @@ def newest(run_folder: Path) -> Checkpoint | None:
 
 
 def read_checkpoint(folder: Path) -> Checkpoint:
-    """The checkpoint in `folder`. Raises CheckpointError if its manifest or a lane's part is damaged."""
+    """The checkpoint in `folder`. Raises CheckpointError, naming the file, if anything in it is damaged."""
     path = folder / MANIFEST
     try:
         manifest = json.loads(path.read_bytes())
         if manifest["format_version"] != FORMAT_VERSION:
             raise CheckpointError(f"{path} has format version {manifest['format_version']}, not {FORMAT_VERSION}")
-        for role, part in manifest["lanes"].items():
-            _check_digests(folder / part_name(role, manifest["stream"]), part["digests"])
-        return Checkpoint(
-            folder=folder,
-            block=manifest["block"],
-            fingerprint=manifest["fingerprint"],
-            num_units=manifest["num_units"],
-            dead_units=tuple(manifest["dead_units"]),
-            scales=manifest["scales"],
-            lanes=tuple(LaneCounters(**part["counters"]) for part in manifest["lanes"].values()),
-            trainers={
-                role.removeprefix("trainer-"): TrainerCounters(**part["counters"])
-                for role, part in manifest["trainers"].items()
-            },
-            stream=manifest["stream"],
-        )
+        for role, part in {**manifest["lanes"], **manifest["trainers"]}.items():
+            check_part(folder / part_name(role, manifest["stream"]), part)
+        return _checkpoint(folder, manifest)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise CheckpointError(f"{path} is damaged: {error!r}") from error
+
+
+def _checkpoint(folder: Path, manifest: dict[str, Any]) -> Checkpoint:
+    return Checkpoint(
+        folder=folder,
+        block=manifest["block"],
+        fingerprint=manifest["fingerprint"],
+        num_units=manifest["num_units"],
+        dead_units=tuple(manifest["dead_units"]),
+        scales=manifest["scales"],
+        lanes=tuple(LaneCounters(**part["counters"]) for part in manifest["lanes"].values()),
+        trainers={
+            role.removeprefix("trainer-"): TrainerCounters(**part["counters"])
+            for role, part in manifest["trainers"].items()
+        },
+        stream=manifest["stream"],
+    )
 
 
 def newest_block(run_folder: Path) -> int | None:
@@ -143,11 +160,22 @@ def part_of(folder: Path, role: str) -> Path:
     return folder / part_name(role, _fact(folder, "stream"))
 
 
-def newest_part(run_folder: Path, role: str, stream: int) -> tuple[int, Path] | None:
-    """The newest state that `role` has saved in a stream, in a complete checkpoint or not: its block and folder."""
+def newest_part(
+    run_folder: Path, role: str, stream: int, tell: Callable[[str], None] = log.warning
+) -> tuple[int, Path] | None:
+    """The newest whole state that `role` has saved in a stream, in a complete checkpoint or not: its block and folder.
+
+    What is damaged goes, and `tell` is given a sentence about it.
+    """
     for folder in sorted(_folders(run_folder), key=lambda one: -int(one.name)):
-        if (folder / part_name(role, stream)).exists():
-            return int(folder.name), folder / part_name(role, stream)
+        part = folder / part_name(role, stream)
+        if part.exists():
+            try:
+                check_part(part, read_part(part))
+                return int(folder.name), part
+            except CheckpointError as error:
+                tell(str(error))
+                drop_part(part)
     return None
 
 
@@ -182,16 +210,3 @@ def _fact(folder: Path, name: str) -> Any:
 def _folders(run_folder: Path) -> list[Path]:
     parent = run_folder / "checkpoints"
     return [folder for folder in parent.iterdir() if folder.name.isdigit()] if parent.is_dir() else []
-
-
-def _part(folder: Path) -> dict[str, Any]:
-    try:
-        return json.loads((folder / "part.json").read_bytes())
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"{folder / 'part.json'}: {error}") from error
-
-
-def _check_digests(folder: Path, digests: dict[str, str]) -> None:
-    for name, digest in digests.items():
-        if file_digest(folder / name) != digest:
-            raise CheckpointError(f"{folder / name} is damaged: its checksum does not match")

@@ -174,15 +174,18 @@ class Controller:
             self._crew.start_evaluator()
 
     def _rewind(self) -> str:
-        self._start(self._checkpoint)
+        self._start(checkpoints.newest(self._run_folder, self._tell_damage))
         return f"all went back to block {self._checkpoint.block if self._checkpoint else 0}"
+
+    def _tell_damage(self, sentence: str) -> None:
+        self._watcher.event("damaged", sentence)
 
     def _replace(self, role: str) -> str:
         kind, _, name = role.partition("-")
         if kind == "producer":
             self._crew.start_producer(int(name))
             return "back"
-        if kind == "lane" and self._has_passed_over(int(name)):
+        if kind == "lane" and (self._has_passed_over(int(name)) or not self._is_saved_whole(role)):
             return self._rewind()
         done = self._replace_lane(int(name)) if kind == "lane" else self._replace_trainer(name)
         if self._stop_block is not None:
@@ -194,6 +197,9 @@ class Controller:
         lanes = self._job.stream.lanes
         head = self._point(self._checkpoint).lanes[index].head
         return any(unit % lanes == index and unit // lanes >= head for unit in self._skipped)
+
+    def _is_saved_whole(self, role: str) -> bool:
+        return self._checkpoint is None or self._checkpoint.is_whole(role)
 
     def _replace_lane(self, index: int) -> str:
         checkpoint = self._checkpoint
@@ -207,10 +213,12 @@ class Controller:
 
     def _replace_trainer(self, name: str) -> str:
         config = next(trainer for trainer in self._job.trainers if trainer.name == name)
-        checkpoint = self._checkpoint
-        saved = checkpoints.newest_part(self._run_folder, f"trainer-{name}", self._crew.stream)
+        checkpoint, role = self._checkpoint, f"trainer-{name}"
+        saved = checkpoints.newest_part(self._run_folder, role, self._crew.stream, self._tell_damage)
+        if saved is None and not self._is_saved_whole(role):
+            return self._rewind()
         if saved is None and checkpoint is not None:
-            saved = checkpoint.block, checkpoint.part(f"trainer-{name}")
+            saved = checkpoint.block, checkpoint.part(role)
         self._crew.start_trainer(config, saved[1] if saved else None)
         return f"back from block {saved[0] if saved else 0}"
 

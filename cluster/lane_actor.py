@@ -1,6 +1,5 @@
 """A lane as a Ray actor: it owns the blocks as objects, so that trainers of one node share one copy of each."""
 
-import json
 import logging
 import threading
 from dataclasses import dataclass, replace
@@ -12,11 +11,11 @@ import ray
 
 from cluster.gauges import Gauges
 from cluster.lane_client import FetchedBlock
+from cluster.part_files import write_part
 from cluster.patience import if_reachable, patiently
 from cluster.rate import Rate
 from cluster.seat import Seat, prepare_process
 from cluster.stopping import Held
-from shared.digest import file_digest
 from shared.errors import StaleToken
 from shared.files import first_folder
 from shared.lane import Ack, Lane, LaneEnd, LaneSizes
@@ -139,10 +138,7 @@ class LaneActor:
         part = self._seat.part_folder(block)
         if not part.exists():  # else a lane before this one came here, and was the same
             with first_folder(part) as folder:
-                counters = self._lane.save(folder)
-                digests = {path.name: file_digest(path) for path in sorted(folder.iterdir())}
-                facts = {"counters": json.loads(counters.to_json()), "digests": digests}
-                (folder / "part.json").write_text(json.dumps(facts))
+                write_part(folder, self._lane.save(folder))
         patiently(lambda: self._registry.save_part(block, self._seat.role, self._seat.token, self._expected_parts))
         log.info("lane=%d saved_at=%d", self._index, block)
 

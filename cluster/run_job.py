@@ -5,7 +5,7 @@ import math
 import shutil
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import FrameType
@@ -76,7 +76,8 @@ def run_job(job: Job, resume: bool, console: Console) -> Outcome:
         stack.callback(_report, run_folder)
         stack.callback(watcher.close)
         with _state_at_the_end(registry, token):
-            checkpoint = _checkpoint(job, prepared) if resume else None  # a driver that hung may have saved until now
+            # once more, since a driver that hung may have saved until now
+            checkpoint = _checkpoint(job, prepared, lambda it: watcher.event("damaged", it)) if resume else None
             patient = PatientRegistry(client, job.name)
             outcome = _with_ray(job, prepared, checkpoint, patient, token, run_folder, watcher)
         watcher.look()
@@ -142,10 +143,12 @@ def _say(registry: Registry, token: int, state: JobState, message: str) -> None:
         log.warning("state=%s unsaid: %s", state, error)
 
 
-def _checkpoint(job: Job, prepared: Prepared) -> checkpoints.Checkpoint | None:
+def _checkpoint(
+    job: Job, prepared: Prepared, tell: Callable[[str], None] = log.warning
+) -> checkpoints.Checkpoint | None:
     """Where to go on from. Raises UserError if the corpus has changed since."""
     try:
-        checkpoint = checkpoints.newest(Path(job.output))
+        checkpoint = checkpoints.newest(Path(job.output), tell)
     except CheckpointError as error:
         raise JobFailed(str(error)) from error
     if checkpoint is not None and checkpoint.fingerprint != prepared.fingerprint:

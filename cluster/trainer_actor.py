@@ -1,6 +1,5 @@
 """A trainer as a Ray actor: reads blocks at its own pace, saves at barriers, ends with an SAE in its folder."""
 
-import json
 import logging
 import threading
 import time
@@ -14,6 +13,7 @@ import torch
 
 from cluster.block_reader import BlockReader, StreamBlock
 from cluster.gauges import Gauges
+from cluster.part_files import write_part
 from cluster.patience import if_reachable, patiently
 from cluster.rate import Rate
 from cluster.seat import Seat, prepare_process
@@ -165,7 +165,7 @@ class TrainerActor:
             counters = self._counters("running", self._trainer.report())
             with first_folder(part) as folder:
                 self._trainer.save(folder)
-                (folder / "part.json").write_text(json.dumps({"counters": json.loads(counters.to_json())}))
+                write_part(folder, counters)
         patiently(lambda: self._registry.save_part(block, self._seat.role, self._seat.token, self._expected_parts))
         log.info("trainer=%s saved_at=%d", self._config.name, block)
 

@@ -1,11 +1,10 @@
-import json
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from cluster import checkpoints
-from shared.digest import file_digest
+from cluster.part_files import write_part
 from shared.errors import CheckpointError
 from shared.registry_facts import LaneCounters, TrainerCounters
 
@@ -15,17 +14,16 @@ FACTS = {"job": "one", "fingerprint": "f", "num_units": 9, "dead_units": [4], "s
 STREAM = 7
 
 
-def save_part(run: Path, block: int, role: str, counters: dict[str, Any], stream: int = STREAM) -> None:
+def save_part(run: Path, block: int, role: str, counters: LaneCounters | TrainerCounters, stream: int = STREAM) -> None:
     folder = run / "checkpoints" / str(block) / f"{role}@{stream}"
     folder.mkdir(parents=True)
     (folder / "rows.arrow").write_bytes(f"{role} at {block}".encode())
-    digests = {"rows.arrow": file_digest(folder / "rows.arrow")}
-    (folder / "part.json").write_text(json.dumps({"counters": counters, "digests": digests}))
+    write_part(folder, counters)
 
 
 def save_parts(run: Path, block: int) -> None:
-    save_part(run, block, "lane-0", {"next_block": block, "emitted": 10 * block})
-    save_part(run, block, "trainer-a", {"cursor": block, "rows": 10 * block})
+    save_part(run, block, "lane-0", LaneCounters(next_block=block, emitted=10 * block))
+    save_part(run, block, "trainer-a", TrainerCounters(cursor=block, rows=10 * block))
 
 
 def seal(run: Path, block: int) -> checkpoints.Checkpoint:
@@ -37,8 +35,15 @@ def blocks(run: Path) -> list[int]:
     return sorted(int(folder.name) for folder in (run / "checkpoints").iterdir())
 
 
-def damage(run: Path, block: int) -> None:
-    (run / "checkpoints" / str(block) / "lane-0@7" / "rows.arrow").write_bytes(b"other bytes")
+def damage(run: Path, block: int, role: str = "lane-0") -> None:
+    """One bit of it."""
+    path = run / "checkpoints" / str(block) / f"{role}@7" / "rows.arrow"
+    path.write_bytes(bytes([path.read_bytes()[0] ^ 1]) + path.read_bytes()[1:])
+
+
+def cut_short(run: Path, block: int, role: str = "lane-0") -> None:
+    path = run / "checkpoints" / str(block) / f"{role}@7" / "rows.arrow"
+    path.write_bytes(path.read_bytes()[:-1])
 
 
 def test_sealed_checkpoint_reads_back(tmp_path: Path) -> None:
@@ -71,12 +76,36 @@ def test_newest_is_by_number_not_by_name(tmp_path: Path) -> None:
     assert newest is not None and newest.block == 100
 
 
-def test_damaged_checkpoint_gives_way_to_the_one_before(tmp_path: Path) -> None:
+@pytest.mark.parametrize("role", ["lane-0", "trainer-a"])
+@pytest.mark.parametrize(("spoil", "words"), [(damage, "checksum does not match"), (cut_short, "bytes and had")])
+def test_damaged_checkpoint_is_named_and_gives_way_to_the_one_before(
+    tmp_path: Path, role: str, spoil: Callable[[Path, int, str], None], words: str
+) -> None:
     for block in (20, 40):
         seal(tmp_path, block)
-    damage(tmp_path, 40)
-    newest = checkpoints.newest(tmp_path)
+    spoil(tmp_path, 40, role)
+    told: list[str] = []
+    newest = checkpoints.newest(tmp_path, told.append)
     assert newest is not None and newest.block == 20
+    assert len(told) == 1 and told[0].startswith("checkpoint 40 cannot be used: ")
+    assert f"40/{role}@7/rows.arrow is damaged" in told[0] and words in told[0]
+
+
+def test_each_part_is_known_to_be_whole_or_not(tmp_path: Path) -> None:
+    sealed = seal(tmp_path, 20)
+    damage(tmp_path, 20, "trainer-a")
+    assert sealed.is_whole("lane-0") and not sealed.is_whole("trainer-a")
+
+
+def test_damaged_part_of_a_trainer_goes_and_the_one_before_is_taken(tmp_path: Path) -> None:
+    seal(tmp_path, 20)
+    save_part(tmp_path, 40, "trainer-a", TrainerCounters(cursor=40))
+    damage(tmp_path, 40, "trainer-a")
+    told: list[str] = []
+    found = checkpoints.newest_part(tmp_path, "trainer-a", STREAM, told.append)
+    assert found == (20, tmp_path / "checkpoints" / "20" / "trainer-a@7")
+    assert len(told) == 1 and "40/trainer-a@7/rows.arrow is damaged" in told[0]
+    assert not (tmp_path / "checkpoints" / "40" / "trainer-a@7").exists()
 
 
 def test_nothing_is_begun_anew_when_every_checkpoint_is_damaged(tmp_path: Path) -> None:
@@ -89,7 +118,7 @@ def test_nothing_is_begun_anew_when_every_checkpoint_is_damaged(tmp_path: Path) 
 
 @pytest.mark.parametrize(
     ("text", "words"),
-    [("{", "is damaged"), ("{}", "is damaged"), ("[]", "is damaged"), ('{"format_version": 2}', "format version 2")],
+    [("{", "is damaged"), ("{}", "is damaged"), ("[]", "is damaged"), ('{"format_version": 3}', "format version 2")],
 )
 def test_damaged_manifest_is_named(tmp_path: Path, text: str, words: str) -> None:
     folder = seal(tmp_path, 20).folder
@@ -107,7 +136,7 @@ def test_lost_file_of_a_lane_is_damage(tmp_path: Path) -> None:
 
 
 def test_checkpoint_is_not_sealed_while_a_part_is_missing(tmp_path: Path) -> None:
-    save_part(tmp_path, 20, "lane-0", {})
+    save_part(tmp_path, 20, "lane-0", LaneCounters())
     with pytest.raises(CheckpointError, match="trainer-a"):
         checkpoints.seal(tmp_path, STREAM, 20, ["lane-0"], ["trainer-a"], FACTS)
     assert checkpoints.newest(tmp_path) is None
@@ -115,7 +144,7 @@ def test_checkpoint_is_not_sealed_while_a_part_is_missing(tmp_path: Path) -> Non
 
 def test_one_part_may_be_newer_than_the_newest_checkpoint(tmp_path: Path) -> None:
     seal(tmp_path, 20)
-    save_part(tmp_path, 40, "trainer-a", {})
+    save_part(tmp_path, 40, "trainer-a", TrainerCounters())
     newest = (40, tmp_path / "checkpoints" / "40" / "trainer-a@7")
     assert checkpoints.newest_part(tmp_path, "trainer-a", STREAM) == newest
     assert checkpoints.newest_part(tmp_path, "trainer-b", STREAM) is None
@@ -123,8 +152,8 @@ def test_one_part_may_be_newer_than_the_newest_checkpoint(tmp_path: Path) -> Non
 
 def test_what_is_saved_in_an_older_stream_is_no_part_of_this_one(tmp_path: Path) -> None:
     sealed = seal(tmp_path, 20)
-    save_part(tmp_path, 20, "lane-0", {"next_block": 99}, stream=3)
-    save_part(tmp_path, 40, "trainer-a", {}, stream=3)
+    save_part(tmp_path, 20, "lane-0", LaneCounters(next_block=99), stream=3)
+    save_part(tmp_path, 40, "trainer-a", TrainerCounters(), stream=3)
     assert checkpoints.newest(tmp_path) == sealed
     assert checkpoints.newest_part(tmp_path, "trainer-a", STREAM) == (20, sealed.part("trainer-a"))
 
@@ -132,8 +161,8 @@ def test_what_is_saved_in_an_older_stream_is_no_part_of_this_one(tmp_path: Path)
 def test_pruning_keeps_the_newest_and_what_is_in_the_making(tmp_path: Path) -> None:
     for block in (0, 20, 40, 60):
         seal(tmp_path, block)
-    save_part(tmp_path, 10, "trainer-a", {})
-    save_part(tmp_path, 80, "trainer-a", {})
+    save_part(tmp_path, 10, "trainer-a", TrainerCounters())
+    save_part(tmp_path, 80, "trainer-a", TrainerCounters())
     checkpoints.prune(tmp_path, keep=2)
     assert blocks(tmp_path) == [40, 60, 80] and checkpoints.oldest(tmp_path) == 40
 
@@ -148,7 +177,7 @@ def test_pruning_waits_for_enough_complete_checkpoints(tmp_path: Path) -> None:
 def test_what_lies_beyond_the_point_of_return_is_dropped(tmp_path: Path) -> None:
     for block in (20, 40):
         seal(tmp_path, block)
-    save_part(tmp_path, 60, "trainer-a", {})
+    save_part(tmp_path, 60, "trainer-a", TrainerCounters())
     checkpoints.drop_after(tmp_path, 20)
     assert blocks(tmp_path) == [20]
     checkpoints.drop_after(tmp_path, -1)

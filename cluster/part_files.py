@@ -1,0 +1,54 @@
+"""What one role saved for a checkpoint, as a folder: its files, and `part.json` with their sizes and checksums.
+
+Sizes are compared first, so that a file that was cut short is found without reading it.
+"""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+from shared.digest import file_digest
+from shared.errors import CheckpointError
+from shared.registry_facts import Record
+
+PART = "part.json"
+
+
+def write_part(folder: Path, counters: Record) -> None:
+    """Adds `part.json` to a folder that holds all that its role saves; `counters` tell where the role stands."""
+    files = {path.name: _sum(path) for path in sorted(folder.iterdir())}
+    facts = {"counters": json.loads(counters.to_json()), "files": files}
+    (folder / PART).write_text(json.dumps(facts), encoding="utf-8")
+
+
+def read_part(folder: Path) -> dict[str, Any]:
+    """What `write_part` wrote. Raises CheckpointError if it cannot be read."""
+    try:
+        facts = json.loads((folder / PART).read_bytes())
+        return {"counters": facts["counters"], "files": facts["files"]}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(f"{folder / PART} is damaged: {error!r}") from error
+
+
+def check_part(folder: Path, facts: dict[str, Any]) -> None:
+    """Raises CheckpointError, naming the file, if one is not what `facts`, of `read_part`, say."""
+    for name, known in facts["files"].items():
+        path = folder / name
+        try:
+            size = path.stat().st_size
+            if size != known["bytes"]:
+                raise CheckpointError(f"{path} is damaged: it has {size:,} bytes and had {known['bytes']:,}")
+            if file_digest(path) != known["xxh3"]:
+                raise CheckpointError(f"{path} is damaged: its checksum does not match")
+        except OSError as error:
+            raise CheckpointError(f"{path} is damaged: {error.strerror}") from error
+
+
+def drop_part(folder: Path) -> None:
+    """Takes a damaged part away, so that whoever comes by its barrier again saves it anew."""
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def _sum(path: Path) -> dict[str, Any]:
+    return {"bytes": path.stat().st_size, "xxh3": file_digest(path)}
