@@ -24,8 +24,11 @@ from cluster.preparation import Prepared
 from cluster.restart_policy import Cause, Step
 from cluster.stopping import Standing, stop_block
 from cluster.trainer_actor import TrainerEnd
+from cluster.troubles import troubles
 from cluster.watcher import Watcher
 from shared.config import Job
+from shared.disk import room_for
+from shared.errors import DiskFull
 from shared.job_state import JobState
 from shared.registry import Registry
 from shared.registry_facts import StreamPoint
@@ -67,6 +70,9 @@ class Controller:
         self._checkpoint: Checkpoint | None = None
         self._unfinished: set[str] = set()
         self._skipped: set[int] = set()
+        self._troubles: list[str] = []
+        self._unsealed = ""
+        """Why the newest checkpoint has no manifest yet."""
         self._evaluator_deaths = 0
         self._stop_block: int | None = None
         self._is_stopping = self._is_ending = False
@@ -228,37 +234,50 @@ class Controller:
         snapshot = self._watcher.look()
         if snapshot is None:
             return
-        self._hearing.looked(time.monotonic())
+        self._hearing.looked(time.monotonic(), snapshot.job.driver_age_ms)
         self._gauges.set(snapshot)
         self._seal(snapshot)
         self._skip_dead(snapshot)
+        self._say_troubles(snapshot)
         self._end_hung(snapshot)
         self._is_stopping = snapshot.job.stop_requested or self._watcher.stop_wanted.is_set()
         if self._is_stopping and self._stop_block is None and not self._is_ending:
             self._stop()
 
     def _seal(self, snapshot: Snapshot) -> None:
-        """Writes the manifests of checkpoints that became complete, and lets older ones go."""
+        """Writes the manifests of checkpoints that became complete, and lets older ones go.
+
+        Where the disk is full it is tried again at the next look; until then the checkpoint before counts.
+        """
         newest = self._checkpoint.block if self._checkpoint else -1
         for block in [block for block in snapshot.checkpoints if block > newest]:
             self._registry.heartbeat_driver(self._token)  # refused, if another driver has the job
-            self._checkpoint = checkpoints.seal(
-                self._run_folder,
-                self._crew.stream,
-                block,
-                [f"lane-{index}" for index in range(self._job.stream.lanes)],
-                [f"trainer-{name}" for name in self._names],
-                {
-                    "job": self._job.name,
-                    "fingerprint": self._prepared.fingerprint,
-                    "num_units": self._prepared.num_units,
-                    "dead_units": [dead.unit for dead in snapshot.units.dead],
-                    "scales": snapshot.scales,
-                },
-            )
+            try:
+                with room_for(f"the manifest of checkpoint {block}", self._run_folder):
+                    self._checkpoint = self._sealed(block, snapshot)
+            except DiskFull as error:
+                self._unsealed = str(error)
+                return
+            self._unsealed = ""
             self._crew.tell(self._crew.lanes(), "checkpoint_complete", block)
             checkpoints.prune(self._run_folder, self._job.checkpoint.keep)
             self._registry.forget_checkpoints(checkpoints.oldest(self._run_folder))
+
+    def _sealed(self, block: int, snapshot: Snapshot) -> Checkpoint:
+        return checkpoints.seal(
+            self._run_folder,
+            self._crew.stream,
+            block,
+            [f"lane-{index}" for index in range(self._job.stream.lanes)],
+            [f"trainer-{name}" for name in self._names],
+            {
+                "job": self._job.name,
+                "fingerprint": self._prepared.fingerprint,
+                "num_units": self._prepared.num_units,
+                "dead_units": [dead.unit for dead in snapshot.units.dead],
+                "scales": snapshot.scales,
+            },
+        )
 
     def _skip_dead(self, snapshot: Snapshot) -> None:
         for dead in snapshot.units.dead:
@@ -266,10 +285,21 @@ class Controller:
             if dead.unit not in self._skipped and lane is not None:
                 self._skipped.add(dead.unit)
                 self._crew.tell([lane.actor], "skip_unit", dead.unit)
-                message = f"unit {dead.unit} is set aside: {dead.error}"
-                self._watcher.event("unit-dead", message)
-                if not self._is_stopping:
-                    self._registry.set_state(self._token, JobState.DEGRADED, message)
+
+    def _say_troubles(self, snapshot: Snapshot) -> None:
+        """The job is degraded for as long as there is any; while it stops its state says that."""
+        found = troubles(snapshot, [self._unsealed, self._watcher.trouble])
+        if found == self._troubles:
+            return
+        for sentence in found:
+            if sentence not in self._troubles:
+                self._watcher.event("degraded", sentence)
+        if not found:
+            self._watcher.event("recovered", "nothing is in the way any more")
+        self._troubles = found
+        if not self._is_stopping:
+            state = JobState.DEGRADED if found else JobState.RUNNING
+            self._registry.set_state(self._token, state, "; ".join(found))
 
     def _end_hung(self, snapshot: Snapshot) -> None:
         for role, member in self._crew.members.items():

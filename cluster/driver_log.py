@@ -5,11 +5,12 @@ exception that nobody foresaw; what a person sees of that is one sentence which 
 """
 
 import logging
+import sys
 import tempfile
 import threading
 import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from shared.errors import HeadraceError, JobFailed, RegistryUnreachable
@@ -54,12 +55,20 @@ def keep_traceback(error: BaseException) -> Path:
     return Path(file.name)
 
 
+class LogFile(logging.FileHandler):
+    """A log that goes without what its disk has no room for."""
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        if not isinstance(sys.exc_info()[1], OSError):
+            super().handleError(record)
+
+
 @contextmanager
 def _handlers(path: Path) -> Iterator[None]:
     """The root logger, warnings and threads write to `path`; as before at the end."""
     root, hook = logging.getLogger(), threading.excepthook
     before, level = root.handlers[:], root.level
-    handler = logging.FileHandler(path, encoding="utf-8")
+    handler = LogFile(path, encoding="utf-8")
     handler.setFormatter(logging.Formatter(FORMAT))
     root.handlers, threading.excepthook = [handler], _log_thread
     root.setLevel(logging.INFO)
@@ -70,7 +79,8 @@ def _handlers(path: Path) -> Iterator[None]:
         logging.captureWarnings(False)
         root.setLevel(level)
         root.handlers, threading.excepthook = before, hook
-        handler.close()
+        with suppress(OSError):
+            handler.close()
 
 
 def _log_thread(found: threading.ExceptHookArgs) -> None:

@@ -11,6 +11,8 @@ STUCK_S = 1800.0
 """Loading a model over a network may take as long; every loop that waits turns many times."""
 DEAF_S = 5.0
 """Between two looks at the registry; after a longer time all silence counts anew."""
+UNWRITTEN_S = 12.0
+"""Four of the driver's own heartbeats: a Redis whose disk is full can be read, and takes nobody's."""
 
 
 class Hearing:
@@ -19,8 +21,10 @@ class Hearing:
     def __init__(self) -> None:
         self._since_s = self._last_s = 0.0
 
-    def looked(self, now_s: float) -> None:
-        """The registry has just answered."""
+    def looked(self, now_s: float, own_age_ms: int | None = None) -> None:
+        """The registry has just answered, and says that it heard the driver so long ago."""
+        if own_age_ms is not None and own_age_ms > 1000 * UNWRITTEN_S:
+            return
         if now_s - self._last_s > DEAF_S:
             self._since_s = now_s
         self._last_s = now_s

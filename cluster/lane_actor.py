@@ -16,6 +16,7 @@ from cluster.patience import if_reachable, patiently
 from cluster.rate import Rate
 from cluster.seat import Seat, prepare_process
 from cluster.stopping import Held
+from shared.disk import room_for
 from shared.errors import StaleToken
 from shared.files import first_folder
 from shared.lane import Ack, Lane, LaneEnd, LaneSizes
@@ -137,7 +138,7 @@ class LaneActor:
     def _save_part(self, block: int) -> None:
         part = self._seat.part_folder(block)
         if not part.exists():  # else a lane before this one came here, and was the same
-            with first_folder(part) as folder:
+            with room_for(f"checkpoint {block}", part.parent.parent), first_folder(part) as folder:
                 write_part(folder, self._lane.save(folder))
         patiently(lambda: self._registry.save_part(block, self._seat.role, self._seat.token, self._expected_parts))
         log.info("lane=%d saved_at=%d", self._index, block)

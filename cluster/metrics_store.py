@@ -16,6 +16,8 @@ from shared.files import write_atomically
 from shared.registry_facts import Measurement
 
 FOLDER = "metrics"
+MAX_WAITING = 1_000_000
+"""Lines that wait in memory while the disk is full, some 150 bytes each; the oldest of more are let go."""
 SCHEMA = pa.schema([("time_ms", pa.int64()), ("source", pa.string()), ("field", pa.string()), ("value", pa.float64())])
 
 Line = tuple[int, str, str, float]
@@ -32,9 +34,13 @@ class MetricsStore:
     def add(self, measurements: list[Measurement]) -> None:
         """Keeps every field that is a number until the next `flush`."""
         self._lines += _lines(measurements)
+        del self._lines[:-MAX_WAITING]
 
     def flush(self) -> None:
-        """Writes what was added since the last time as one part, durable when this returns; nothing writes nothing."""
+        """Writes what was added since the last time as one part, durable when this returns; nothing writes nothing.
+
+        What could not be written, which raises OSError, waits for the next time.
+        """
         if not self._lines:
             return
         self._folder.mkdir(parents=True, exist_ok=True)

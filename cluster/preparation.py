@@ -14,11 +14,11 @@ from producers.pretrained import check_weights
 from producers.producer import check_context
 from producers.tokenizing import DocumentTokenizer
 from shared.config import LARGEST_HOLDOUT, Job
+from shared.disk import free_bytes
 from shared.errors import UserError
 from shared.job_file import load_job
 from shared.quantity import format_bytes
 from shared.row_table import RowFormat
-from shared.spool import free_bytes
 
 
 @dataclass(frozen=True)

@@ -28,6 +28,7 @@ from cluster.report import write_report
 from cluster.seat import SPOOL
 from cluster.watcher import Watcher
 from shared.config import Job
+from shared.disk import room_for
 from shared.embedded_redis import EmbeddedRedis
 from shared.errors import CheckpointError, HeadraceError, JobFailed, UserError
 from shared.files import write_atomically
@@ -67,9 +68,10 @@ def run_job(job: Job, resume: bool, console: Console) -> Outcome:
         client = stack.enter_context(open_registry(job.registry, runs_folder))
         registry = Registry(client, job.name)
         token = registry.claim_job(dump_job(job), str(run_folder), resume)
-        run_folder.mkdir(parents=True, exist_ok=True)
+        with room_for("job.yaml", run_folder):
+            run_folder.mkdir(parents=True, exist_ok=True)
+            write_atomically(run_folder / "job.yaml", dump_job(job).encode())
         stack.enter_context(driver_log(run_folder))
-        write_atomically(run_folder / "job.yaml", dump_job(job).encode())
         embedded = EmbeddedRedis(runs_folder) if job.registry == EMBEDDED else None
         display = stack.enter_context(progress_display(job, console))
         watcher = Watcher(registry, token, run_folder, display, embedded)

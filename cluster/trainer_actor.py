@@ -4,7 +4,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,8 @@ from cluster.part_files import write_part
 from cluster.patience import if_reachable, patiently
 from cluster.rate import Rate
 from cluster.seat import Seat, prepare_process
-from shared.errors import JobFailed
+from shared.disk import room_for
+from shared.errors import DiskFull, JobFailed
 from shared.files import first_folder
 from shared.lease_keeper import LeaseKeeper
 from shared.registry_facts import TrainerCounters
@@ -31,6 +32,8 @@ from trainers.model_card import write_card
 log = logging.getLogger(__name__)
 REPORT_S = 1.0
 WAIT_S = 0.2
+DISK_RETRY_S = 5.0
+"""Between two tries to write to a disk that was full."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +70,7 @@ class TrainerActor:
         self._expected_parts = seat.job.stream.lanes + len(seat.job.trainers)
         self._stop_at: int | None = None
         self._held = False
+        self._trouble = ""
         self._turns = 0
         self._begun_below = self._trainer.cursor
         self._turn = threading.Condition()
@@ -151,7 +155,8 @@ class TrainerActor:
         """Save at a barrier; True if it was the one to stop at."""
         cursor, stop = self._trainer.cursor, self._stop_at
         if stop is not None and cursor >= stop:
-            self._save(cursor)
+            while not self._save(cursor):  # else all that was read since the checkpoint before would be read again
+                self._rest()
             self._publish("stopped")
             return True
         if cursor == self._next_barrier:
@@ -159,15 +164,36 @@ class TrainerActor:
             self._next_barrier += self._plan.every_blocks
         return False
 
-    def _save(self, block: int) -> None:
+    def _save(self, block: int) -> bool:
+        """The part of checkpoint `block`; False if the disk is full: the job goes on with the checkpoint before."""
         part = self._seat.part_folder(block)
-        if not part.exists():  # else one before this trainer came here, and was the same
-            counters = self._counters("running", self._trainer.report())
-            with first_folder(part) as folder:
-                self._trainer.save(folder)
-                write_part(folder, counters)
+        try:
+            if not part.exists():  # else one before this trainer came here, and was the same
+                self._write_part(part, block)
+        except DiskFull as error:
+            self._note(error)
+            return False
+        self._trouble = ""
         patiently(lambda: self._registry.save_part(block, self._seat.role, self._seat.token, self._expected_parts))
         log.info("trainer=%s saved_at=%d", self._config.name, block)
+        return True
+
+    def _write_part(self, part: Path, block: int) -> None:
+        counters = replace(self._counters("running", self._trainer.report()), trouble="")
+        with room_for(f"checkpoint {block}", part.parent.parent), first_folder(part) as folder:
+            self._trainer.save(folder)
+            write_part(folder, counters)
+
+    def _note(self, error: DiskFull) -> None:
+        """Says what cannot be done for now."""
+        self._trouble = str(error)
+        self._publish("running")
+        log.warning("trainer=%s %s", self._config.name, error)
+
+    def _rest(self) -> None:
+        """Before the next try to write to a disk that is full."""
+        self._turns += 1
+        time.sleep(DISK_RETRY_S)
 
     def _read(self, block: StreamBlock) -> None:
         if block.is_gap:
@@ -228,6 +254,7 @@ class TrainerActor:
             l0=report.l0,
             dead_fraction=report.dead_fraction,
             rows_per_s=self._rate.per_s(self._trainer.rows_read),
+            trouble=self._trouble,
         )
 
     def _finish(self) -> TrainerEnd:
@@ -235,11 +262,29 @@ class TrainerActor:
             raise JobFailed("corpus.source: the stream has ended and not one row came out of the corpus")
         self._trainer.finish()
         folder = self._seat.run_folder / "saes" / self._config.name
-        self._trainer.save_sae(folder, self._facts())
-        write_card(folder)
+        while not self._save_sae(folder):
+            self._rest()
         self._publish("finished", patiently)
         log.info("trainer=%s finished tokens=%d", self._config.name, self._trainer.rows_read)
         return TrainerEnd(self._config.name, False, folder)
+
+    def _save_sae(self, folder: Path) -> bool:
+        """The SAE in its folder; False if the disk is full.
+
+        Raises:
+            JobFailed: it is full and the job is to stop: the SAE comes of the checkpoint before once there is room.
+        """
+        try:
+            with room_for(f"the SAE of {self._config.name}", folder.parent):
+                self._trainer.save_sae(folder, self._facts())
+                write_card(folder)
+        except DiskFull as error:
+            if self._stop_at is not None:
+                raise JobFailed(str(error)) from error
+            self._note(error)
+            return False
+        self._trouble = ""
+        return True
 
     def _facts(self) -> SaeFacts:
         job, trainer = self._job, self._trainer

@@ -5,11 +5,12 @@ import logging
 import threading
 from dataclasses import asdict
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from cluster.metrics_store import MetricsStore
+from shared.disk import room_for
 from shared.embedded_redis import EmbeddedRedis
-from shared.errors import HeadraceError, JobFailed, RegistryUnreachable, StaleToken, UserError
+from shared.errors import DiskFull, HeadraceError, JobFailed, RegistryUnreachable, StaleToken, UserError
 from shared.files import write_atomically
 from shared.ledger import ledger
 from shared.registry import Registry
@@ -43,6 +44,8 @@ class Watcher:
         self._last_event = self._last_metric = "-"
         self._pass_over_what_was()
         self._looks = 0
+        self.trouble = ""
+        """Why measurements wait in memory: the disk is full."""
         self.stop_wanted = threading.Event()
         """Set by a signal: save and stop."""
         self._ending = threading.Event()
@@ -73,8 +76,17 @@ class Watcher:
         self._display.update(snapshot)
         self._looks += 1
         if self._looks % FLUSH_LOOKS == 0:
-            self._store.flush()
+            self._flush()
         return snapshot
+
+    def _flush(self) -> None:
+        try:
+            with room_for("measurements", self._run_folder):
+                self._store.flush()
+            self.trouble = ""
+        except DiskFull as error:
+            self.trouble = str(error)
+            log.warning("metrics=unwritten reason=%s", error)
 
     def close(self) -> None:
         """Files what is left, and ends the heartbeat."""
@@ -83,13 +95,19 @@ class Watcher:
         try:
             self._collect()
             facts = ledger(self._registry.snapshot())
-            balance = {**asdict(facts), "imbalances": facts.imbalances()}
-            write_atomically(self._run_folder / "ledger.json", json.dumps(balance, indent=2).encode())
+            self._write("ledger.json", {**asdict(facts), "imbalances": facts.imbalances()})
         except HeadraceError as error:
             log.warning("ledger=unwritten reason=%s", error)
-        events = [asdict(event) for event in self._events]
-        write_atomically(self._run_folder / "events.json", json.dumps(events, indent=2).encode())
-        self._store.flush()
+        self._write("events.json", [asdict(event) for event in self._events])
+        self._flush()
+
+    def _write(self, name: str, facts: Any) -> None:
+        """What the registry still has may be missing from the folder where its disk is full."""
+        try:
+            with room_for(name, self._run_folder):
+                write_atomically(self._run_folder / name, json.dumps(facts, indent=2).encode())
+        except DiskFull as error:
+            log.warning("file=%s unwritten reason=%s", name, error)
 
     def _pass_over_what_was(self) -> None:
         """Of runs before this one: events are kept and not shown again, measurements lie in their files already."""

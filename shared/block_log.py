@@ -48,6 +48,7 @@ class BlockLog:
         yielding: frozenset[str] = frozenset(),
     ) -> None:
         self._max_bytes, self._max_spool_bytes, self._discard = max_bytes, max_spool_bytes, discard
+        self._wanted_spool_bytes = max_spool_bytes
         self._blocks: OrderedDict[int, LoggedBlock] = OrderedDict()
         self._cursors = dict(cursors)
         self._firm = self._cursors.keys() - yielding
@@ -128,6 +129,10 @@ class BlockLog:
     def close_spool(self) -> None:
         """Put no more on disk than lies there: it has no room."""
         self._max_spool_bytes = self.spool_bytes
+
+    def open_spool(self) -> None:
+        """The disk may have room again."""
+        self._max_spool_bytes = self._wanted_spool_bytes
 
     def append(self, block: LoggedBlock) -> None:
         self._blocks[block.number] = block

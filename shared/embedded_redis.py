@@ -6,6 +6,7 @@ runs in a session of its own, so that Ctrl-C does not reach it.
 """
 
 import hashlib
+import logging
 import os
 import stat
 import tempfile
@@ -19,11 +20,13 @@ from urllib.parse import quote
 import redis
 from filelock import FileLock, Timeout
 
-from shared.errors import RegistryError, RegistryUnreachable
+from shared.disk import room_for
+from shared.errors import HeadraceError, RegistryError, RegistryUnreachable
 from shared.registry import list_jobs
 from shared.registry_connection import RegistryAddress, client_name, connect_registry, registry_errors
 from shared.registry_server import create_secret, find_server, is_server_alive, launch
 
+log = logging.getLogger(__name__)
 START_S = 60.0
 """A long append-only file takes some seconds to load."""
 STOP_S = 10.0
@@ -48,7 +51,8 @@ class EmbeddedRedis:
         _private_folder(self.folder)
         with self._lock():
             try:
-                self._start()
+                with room_for("the registry", self.folder):
+                    self._start()
             except RegistryError:
                 self._clear_socket()
                 raise
@@ -91,7 +95,10 @@ class EmbeddedRedis:
     ) -> None:
         if self._client is not None:
             self._client.close()
-        self.stop_if_idle()
+        try:
+            self.stop_if_idle()
+        except HeadraceError as error:  # whoever comes next will find it running
+            log.warning("registry=%s not stopped: %s", self.folder, error)
 
     @contextmanager
     def _lock(self) -> Iterator[None]:
@@ -144,6 +151,8 @@ class EmbeddedRedis:
                 return bool(client.ping())
         except (redis.ConnectionError, redis.TimeoutError):
             return False
+        except redis.ResponseError:  # MISCONF: it lives, and its disk is full
+            return True
 
     def _probe(self) -> redis.Redis:
         """A client without patience."""

@@ -30,6 +30,10 @@ class SpoolDamaged(HeadraceError):
     """A block on disk is not what was written: `…/spool/lane-0/17.arrow is damaged: …`."""
 
 
+class DiskFull(HeadraceError):
+    """Nothing more can be written for now: `no room for checkpoint 40: the disk of runs/demo is full`."""
+
+
 class StaleToken(HeadraceError):
     """A process acts for a role that has been given to a newer one: `lane-0 token 3 is stale, 4 is in force`."""
 

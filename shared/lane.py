@@ -24,7 +24,8 @@ import numpy as np
 import pyarrow as pa
 
 from shared.block_log import BlockLog, LoggedBlock
-from shared.errors import CheckpointError, JobFailed, LaneClosed, SpoolDamaged, StaleToken
+from shared.disk import free_bytes, room_for
+from shared.errors import CheckpointError, DiskFull, JobFailed, LaneClosed, SpoolDamaged, StaleToken
 from shared.registry_facts import LaneCounters
 from shared.reorder import Reorder, Turn
 from shared.reservoir import Reservoir
@@ -37,6 +38,8 @@ UNSPOOLED_KEPT = 2
 """Blocks from disk that stay in memory after they were asked for."""
 HEAD_STALL_S = 300.0
 """A chunk that finds no slot for this long, while the head unit does not move, ends the job rather than hang."""
+DISK_RETRY_S = 5.0
+"""Between two tries to write to a disk that was full."""
 
 
 class Ack(Enum):
@@ -81,7 +84,8 @@ class Lane:
         yielding: readers that hold up nobody.
         spool: where blocks go that the log has no room for in memory.
         get: the table that `put` gave a handle for.
-        save_part: told of each barrier's block number, while the lane's state is that of the barrier; may call `save`.
+        save_part: told of each barrier's block number, while the lane's state is that of the barrier; may call `save`;
+            raises DiskFull if there is no room.
     """
 
     def __init__(
@@ -111,6 +115,8 @@ class Lane:
         else:
             self._log = BlockLog(sizes.log_bytes, cursors, sizes.spool_bytes, spool.drop, yielding)
         self._unspooled: OrderedDict[int, Any] = OrderedDict()
+        self._trouble = {"save": "", "spool": ""}
+        self._spool_closed_s = 0.0
         self._tokens: dict[str, int] = {}
         self._lock = threading.Condition()
         self._block = row_format.empty(plan.block_rows)
@@ -253,6 +259,7 @@ class Lane:
         """One turn of the lane's own thread: admit what is next in order, then save, emit, or wait."""
         with self._lock:
             self._admit()
+            self._try_disk_again()
             is_told = self._tell_what_is_untold()
             barrier = self._due_barrier()
             due_rows = self._due_rows() if barrier is None and is_told else 0
@@ -303,14 +310,26 @@ class Lane:
     def _put_on_disk(self, block: LoggedBlock) -> None:
         assert self._spool is not None
         try:
-            self._spool.write(block.number, self._get(block.handle))
-        except (OSError, pa.ArrowException) as error:
+            with room_for(f"block {block.number} of lane {self.index}", self._spool.folder):
+                self._spool.write(block.number, self._get(block.handle))
+        except (DiskFull, OSError, pa.ArrowException) as error:
             log.warning("lane=%d the spool takes no more: %s", self.index, error)
             with self._lock:
                 self._log.close_spool()
+                self._spool_closed_s, self._trouble["spool"] = time.monotonic(), str(error)
             return
         with self._lock:
             self._log.spooled(block.number)
+
+    def _try_disk_again(self) -> None:
+        """A spool that was closed for want of room is opened again when there is some."""
+        if not self._trouble["spool"] or time.monotonic() - self._spool_closed_s < DISK_RETRY_S:
+            return
+        assert self._spool is not None
+        self._spool_closed_s = time.monotonic()
+        if free_bytes(self._spool.folder) > 2 * self._plan.block_rows * self._format.row_bytes:
+            self._trouble["spool"] = ""
+            self._log.open_spool()
 
     def _emit(self, slots: np.ndarray) -> None:
         rows = self._block.slice(0, len(slots))
@@ -352,7 +371,17 @@ class Lane:
         return stop if stop is not None and (ended or stop <= self._next_block) else None
 
     def _pass_barrier(self, block: int) -> None:
-        self._save_part(block)
+        """Save at a barrier. Where the disk is full it goes by unsaved, but for the one that all stop at."""
+        try:
+            self._save_part(block)
+            self._trouble["save"] = ""
+        except DiskFull as error:
+            log.warning("lane=%d %s", self.index, error)
+            with self._lock:
+                self._trouble["save"] = str(error)
+                if block == self._stop_at:
+                    self._lock.wait(DISK_RETRY_S)
+                    return
         with self._lock:
             if block == self._stop_at:
                 self._stopped = True
@@ -439,6 +468,7 @@ class Lane:
             log_first_block=self._next_block if self._log.first is None else self._log.first,
             log_bytes=self._log.num_bytes,
             spool_bytes=self._log.spool_bytes,
+            trouble="; ".join(filter(None, self._trouble.values())),
         )
 
     @property
@@ -464,7 +494,9 @@ class Lane:
             }
         state["generator"] = self._reservoir.save(folder / "reservoir.arrow")
         (folder / "lane.json").write_text(json.dumps(state))
-        return replace(counters, staged=0, surplus=0, pushed=state["admitted"], open_rows=state["head_rows_out"])
+        return replace(
+            counters, staged=0, surplus=0, pushed=state["admitted"], open_rows=state["head_rows_out"], trouble=""
+        )
 
     def restore(self, folder: Path, barrier: int) -> None:
         """Go on from what `save` wrote at `barrier`; before anything else is asked of the lane."""

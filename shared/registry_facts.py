@@ -55,6 +55,8 @@ class LaneCounters(Record):
     """Bytes of blocks that the lane holds in memory."""
     spool_bytes: int = 0
     """Bytes of blocks that it holds on disk."""
+    trouble: str = ""
+    """Why it cannot do all that it should for now: a sentence."""
 
 
 @dataclass(frozen=True)
@@ -75,6 +77,8 @@ class TrainerCounters(Record):
     l0: float | None = None
     dead_fraction: float | None = None
     rows_per_s: float = 0.0
+    trouble: str = ""
+    """Why it cannot do all that it should for now: a sentence."""
 
 
 @dataclass(frozen=True)

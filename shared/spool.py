@@ -3,7 +3,6 @@
 They live no longer than the lane: one that is restored gives the same blocks again. So nothing here is made durable.
 """
 
-import os
 import shutil
 from pathlib import Path
 
@@ -21,7 +20,7 @@ class Spool:
         """Makes the folder, and empties it of what a lane before this one left there."""
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
-        self._folder = folder
+        self.folder = folder
         self._digests: dict[int, str] = {}
 
     def write(self, number: int, table: pa.Table) -> None:
@@ -50,11 +49,4 @@ class Spool:
             self._path(number).unlink(missing_ok=True)
 
     def _path(self, number: int) -> Path:
-        return self._folder / f"{number}.arrow"
-
-
-def free_bytes(folder: Path) -> int:
-    """Of the disk that `folder` is, or will be, on."""
-    there = next(place for place in (folder, *folder.absolute().parents) if place.exists())
-    found = os.statvfs(there)
-    return found.f_bavail * found.f_frsize
+        return self.folder / f"{number}.arrow"

@@ -16,7 +16,7 @@ os.environ.setdefault("RAY_AUTH_MODE", "token")  # before anything imports ray, 
 os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
 os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")  # Ray in this process listens on loopback only
 
-pytest_plugins = ["tests.redis_fixtures"]
+pytest_plugins = ["tests.redis_fixtures", "tests.small_disk"]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -48,3 +48,13 @@ def test_what_redis_did_not_pass_on_is_nobodys_silence(away_s: float) -> None:
     for second in range(int(SILENT_S) + 2):
         hearing.looked(back_s + second)
     assert hearing.complaint(beat(away_s + 70, 2 * STUCK_S), STARTED_S) is not None
+
+
+def test_silence_is_nobodys_while_the_registry_takes_not_even_the_drivers_heartbeat() -> None:
+    hearing = Hearing()
+    for second in range(100):
+        hearing.looked(float(second), own_age_ms=1000 * second)
+    assert hearing.complaint(Heartbeat(99_000, 5, 99_000), started_s=0.0) is None
+    for second in range(100, 140):
+        hearing.looked(float(second), own_age_ms=1000)
+    assert hearing.complaint(Heartbeat(139_000, 5, 139_000), started_s=0.0) == "was silent for 139 s"

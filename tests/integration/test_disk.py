@@ -1,0 +1,98 @@
+"""Full disks and damaged files: the job goes on, says so, and ends with the weights of one that had neither."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from cluster import checkpoints
+from cluster.checkpoints import read_checkpoint
+from cluster.controller import Outcome
+from cluster.metrics_store import read_metrics
+from shared.job_state import JobState
+from shared.registry import Registry
+from shared.registry_snapshot import Snapshot
+from tests.integration.scenario import Seen, make_job, run, weights
+from tests.small_disk import Mount, SmallDisk
+
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("own_ray")]
+TRAINERS = [{"name": "topk-64", "architecture": "topk", "num_latents": 64, "k": 8, "batch_rows": 16}]
+SHORT = {"trainers": TRAINERS, "tokens": 60_000, "checkpoint__every_blocks": 5}
+"""Sixty blocks, twelve checkpoints."""
+Undisturbed = tuple[Seen, dict[str, bytes]]
+
+
+@pytest.fixture(scope="module")
+def undisturbed(
+    tmp_path_factory: pytest.TempPathFactory, own_ray: None, gpt2_folder: str, corpus_folder: str
+) -> Undisturbed:
+    job = make_job(tmp_path_factory.mktemp("undisturbed"), gpt2_folder, corpus_folder, **SHORT)
+    return run(job), weights(job)
+
+
+class FullFor:
+    """Fills `disk` once a checkpoint is complete, until trainers have passed two barriers more; sees what is said."""
+
+    def __init__(self, disk: SmallDisk, run_folder: Path, is_shown: Callable[[Snapshot], bool]) -> None:
+        self._disk, self._run_folder, self._is_shown = disk, run_folder, is_shown
+        self._filled_at: int | None = None
+        self.kept: int | None = None
+        """The checkpoint that was there all the time."""
+        self.is_over = False
+
+    def look(self, registry: Registry, snapshot: Snapshot) -> bool:
+        cursor = min(one.cursor for one in snapshot.trainers.values())
+        if self._filled_at is None:
+            if checkpoints.newest_block(self._run_folder):
+                self._disk.fill()
+                self._filled_at = cursor
+        elif cursor >= self._filled_at + 11 and self._is_shown(snapshot):
+            newest = checkpoints.newest(self._run_folder)
+            assert newest is not None and read_checkpoint(newest.folder) == newest
+            self.kept = newest.block
+            self._disk.empty()
+            self.is_over = True
+        return self.is_over
+
+
+def test_full_disk_costs_checkpoints_and_no_rows(
+    mount: Mount, tmp_path: Path, gpt2_folder: str, corpus_folder: str, undisturbed: Undisturbed
+) -> None:
+    disk = mount(tmp_path / "run", 64)
+    job = make_job(tmp_path, gpt2_folder, corpus_folder, **SHORT, stream__spool_bytes="16MiB")
+
+    def is_degraded(snapshot: Snapshot) -> bool:
+        return snapshot.job.state is JobState.DEGRADED and "is full" in snapshot.job.message
+
+    witness = FullFor(disk, tmp_path / "run", is_degraded)
+    seen = run(job, meanwhile=witness.look)
+    assert witness.is_over and seen.outcome is Outcome.FINISHED and seen.imbalances == []
+    assert any("no room for checkpoint" in message for message in seen.events), seen.events
+    assert any("nothing is in the way" in message for message in seen.events), seen.events
+    newest = checkpoints.newest(tmp_path / "run")
+    assert newest is not None and witness.kept is not None and newest.block > witness.kept
+    assert weights(job) == undisturbed[1]
+    assert read_metrics(tmp_path / "run").num_rows > 0
+    assert not any("died" in message for message in seen.events)
+
+
+def test_disk_of_the_registry_too_may_be_full_for_a_while(
+    mount: Mount, tmp_path: Path, gpt2_folder: str, corpus_folder: str, undisturbed: Undisturbed
+) -> None:
+    disk = mount(tmp_path / "runs", 64)
+    job = make_job(tmp_path / "runs", gpt2_folder, corpus_folder, **SHORT)
+    seen_at: list[int] = []
+
+    def meanwhile(registry: Registry, snapshot: Snapshot) -> bool:
+        if not seen_at and checkpoints.newest_block(tmp_path / "runs" / "run"):
+            disk.fill()
+            seen_at.append(snapshot.time_ms)
+        elif seen_at and snapshot.time_ms - seen_at[0] > 5000:
+            disk.empty()
+            return True
+        return False
+
+    seen = run(job, meanwhile=meanwhile)
+    assert seen_at and seen.outcome is Outcome.FINISHED and seen.imbalances == []
+    assert weights(job) == undisturbed[1]
+    assert not any("died" in message for message in seen.events), seen.events
