@@ -20,6 +20,11 @@ class Death:
     """Continues the sentence `producer-1 …`."""
 
 
+OUT_OF_MEMORY = Death(Cause.OUT_OF_MEMORY, "was killed because the machine ran out of memory")
+CRASHED = "its process was killed or crashed"
+NODE_GONE = "its node went away"
+
+
 def death_of(error: BaseException) -> Death:
     """The death that `error`, raised by the reference of an actor's `run`, tells of."""
     cause = getattr(error, "cause", None) or error
@@ -28,16 +33,28 @@ def death_of(error: BaseException) -> Death:
     if isinstance(cause, (UserError, JobFailed, SchemaError, CheckpointError)):
         return Death(Cause.USER_ERROR, str(cause))
     if isinstance(error, OutOfMemoryError):
-        return Death(Cause.DIED, "was killed because the machine ran out of memory")
+        return OUT_OF_MEMORY
     if isinstance(error, ActorUnschedulableError):
         return Death(Cause.USER_ERROR, f"cannot be placed: {error}")
     if isinstance(error, RayActorError) and (made := OWN_SENTENCE.search(str(error))):
         return Death(Cause.USER_ERROR, made[1])
     if isinstance(error, RayActorError):
-        return Death(Cause.DIED, f"died ({_exit_words(str(error))})")
+        return _death_of_process(error)
     if isinstance(cause, HeadraceError):
         return Death(Cause.RAISED, f"ended: {cause}")
     return Death(Cause.RAISED, f"failed with {type(cause).__name__}: {_first_line(str(cause))}")
+
+
+def as_kernel_says(death: Death, kills_for_memory: bool) -> Death:
+    """A death, of which more is known where the kernel has just killed somebody for want of memory."""
+    return OUT_OF_MEMORY if kills_for_memory and CRASHED in death.reason else death
+
+
+def _death_of_process(error: RayActorError) -> Death:
+    if error.preempted:
+        return Death(Cause.NODE_LOST, "died (its node was taken back)")
+    words = _exit_words(str(error))
+    return Death(Cause.NODE_LOST if words == NODE_GONE else Cause.DIED, f"died ({words})")
 
 
 def _exit_words(text: str) -> str:
@@ -48,9 +65,9 @@ def _exit_words(text: str) -> str:
     for mark, words in (
         ("creation task", "it could not be made: " + _error_line(text)),
         ("ray.kill", "ended by its driver"),
-        ("node has died", "its node went away"),
-        ("node died", "its node went away"),
-        ("unexpectedly", "its process was killed or crashed"),
+        ("node has died", NODE_GONE),
+        ("node died", NODE_GONE),
+        ("unexpectedly", CRASHED),
     ):
         if mark in text:
             return words

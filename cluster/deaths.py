@@ -4,7 +4,7 @@ from collections import Counter
 from dataclasses import dataclass
 
 from cluster.death import Death
-from cluster.restart_policy import FORGIVEN_S, Cause, Step, decide
+from cluster.restart_policy import BUDGETS, FORGIVEN_S, Budget, Cause, Step, decide
 from shared.errors import JobFailed
 
 
@@ -23,19 +23,19 @@ class Deaths:
     """Of one job's actors."""
 
     def __init__(self) -> None:
-        self._counts: Counter[str] = Counter()
-        self._last_s: dict[str, float] = {}
+        self._counts: Counter[tuple[str, Budget]] = Counter()
+        self._last_s: dict[tuple[str, Budget], float] = {}
         self._waiting: list[Replacement] = []
 
     def add(self, role: str, death: Death, now_s: float) -> None:
         """Raises JobFailed when the job cannot go on after this one."""
-        is_soon = now_s - self._last_s.get(role, -FORGIVEN_S) <= FORGIVEN_S
-        self._counts[role] = self._counts[role] + 1 if is_soon else 1
-        self._last_s[role] = now_s
-        decision = decide(death.cause, self._counts[role])
+        account = role, BUDGETS[death.cause]
+        is_soon = now_s - self._last_s.get(account, -FORGIVEN_S) <= FORGIVEN_S
+        self._counts[account] = self._counts[account] + 1 if is_soon else 1
+        self._last_s[account] = now_s
+        decision = decide(death.cause, self._counts[account])
         if decision.step is Step.FAIL:
-            reason = death.reason
-            raise JobFailed(reason if death.cause is Cause.USER_ERROR else f"{role} {reason}, too often")
+            raise JobFailed(death.reason if death.cause is Cause.USER_ERROR else f"{role} {death.reason}, too often")
         self._waiting.append(Replacement(role, death, decision.step, now_s, now_s + decision.wait_s))
 
     def take_due(self, now_s: float) -> list[Replacement]:

@@ -1,9 +1,12 @@
+from pathlib import Path
+
 import pytest
-from ray.core.generated.common_pb2 import ActorDiedErrorContext
+from ray.core.generated.common_pb2 import ActorDiedErrorContext, NodeDeathInfo
 from ray.exceptions import ActorDiedError, ActorUnschedulableError, OutOfMemoryError, RayTaskError
 
 from cluster.block_reader import LogGone
-from cluster.death import death_of
+from cluster.death import as_kernel_says, death_of
+from cluster.oom_kills import OomKills
 from cluster.restart_policy import Cause
 from shared.errors import CheckpointError, JobFailed, RegistryError, SchemaError, StaleToken, UserError
 
@@ -57,7 +60,8 @@ def test_what_the_driver_ended_says_so() -> None:
 
 
 def test_node_that_went_away_is_named() -> None:
-    assert death_of(died("The actor died because its node has died.")).reason == "died (its node went away)"
+    death = death_of(died("The actor died because its node has died."))
+    assert (death.cause, death.reason) == (Cause.NODE_LOST, "died (its node went away)")
 
 
 def test_actor_that_could_not_be_made_says_why() -> None:
@@ -74,7 +78,27 @@ def test_our_own_sentence_counts_also_where_the_actor_could_not_be_made() -> Non
 
 def test_process_killed_for_memory_says_so() -> None:
     death = death_of(OutOfMemoryError("Task was killed due to the node running low on memory"))
-    assert death.cause is Cause.DIED and "out of memory" in death.reason
+    assert death.cause is Cause.OUT_OF_MEMORY and "out of memory" in death.reason
+
+
+def test_process_that_the_kernel_killed_for_memory_says_so_and_no_other(tmp_path: Path) -> None:
+    vmstat = tmp_path / "vmstat"
+    vmstat.write_text("nr_free_pages 7\noom_kill 3\nballoon_inflate 0\n")
+    kills = OomKills(vmstat)
+    killed, ended = death_of(died(RAY_ON_SIGKILL)), death_of(died("it was killed by `ray.kill`"))
+    assert as_kernel_says(killed, kills.were_just_now(10.0)) is killed
+    vmstat.write_text("nr_free_pages 7\noom_kill 4\nballoon_inflate 0\n")
+    kills.look(20.0)
+    assert as_kernel_says(killed, kills.were_just_now(21.0)).cause is Cause.OUT_OF_MEMORY
+    assert as_kernel_says(ended, kills.were_just_now(21.0)) is ended
+    assert not kills.were_just_now(60.0) and not OomKills(tmp_path / "none").were_just_now(0.0)
+
+
+def test_node_that_was_taken_back_is_told_from_a_crash() -> None:
+    context = ActorDiedErrorContext(error_message="The actor died because its node has died.", actor_id=bytes(16))
+    context.node_death_info.reason = NodeDeathInfo.AUTOSCALER_DRAIN_PREEMPTED
+    death = death_of(ActorDiedError(context))
+    assert (death.cause, death.reason) == (Cause.NODE_LOST, "died (its node was taken back)")
 
 
 def test_actor_that_fits_nowhere_ends_the_job() -> None:

@@ -4,9 +4,10 @@ import pytest
 
 from cluster.death import Death
 from cluster.deaths import Deaths
-from cluster.restart_policy import FIRST_WAIT_S, FORGIVEN_S, MAX_DEATHS, Cause, Step
+from cluster.restart_policy import FIRST_WAIT_S, FORGIVEN_S, Budget, Cause, Step
 from shared.errors import JobFailed
 
+MAX_DEATHS = Budget.CRASHES.most
 KILLED = Death(Cause.DIED, "died (its process was killed or crashed)")
 
 
@@ -60,3 +61,18 @@ def test_nobody_is_replaced_twice_when_all_are_started_anew() -> None:
     deaths.add("lane-0", KILLED, 6.0)
     deaths.all_are_replaced()
     assert roles_due(deaths, 900.0) == []
+
+
+def test_each_kind_of_death_has_a_budget_of_its_own() -> None:
+    deaths = Deaths()
+    taken_back = Death(Cause.NODE_LOST, "died (its node was taken back)")
+    no_memory = Death(Cause.OUT_OF_MEMORY, "was killed because the machine ran out of memory")
+    for number in range(Budget.PREEMPTIONS.most):
+        deaths.add("trainer-a", taken_back, number)
+    for number in range(MAX_DEATHS):
+        deaths.add("trainer-a", KILLED, number)
+    for number in range(Budget.MEMORY.most):
+        deaths.add("trainer-a", no_memory, number)
+    with pytest.raises(JobFailed, match="trainer-a was killed because the machine ran out of memory, too often"):
+        deaths.add("trainer-a", no_memory, MAX_DEATHS)
+    deaths.add("trainer-b", no_memory, MAX_DEATHS)
