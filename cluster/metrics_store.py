@@ -4,8 +4,9 @@ Long format, one line a number, so that a source may begin to measure something 
 once, whole, and never changed; a run that is resumed goes on with the next number.
 """
 
+import logging
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pyarrow as pa
@@ -15,6 +16,7 @@ import pyarrow.parquet as pq
 from shared.files import write_atomically
 from shared.registry_facts import Measurement
 
+log = logging.getLogger(__name__)
 FOLDER = "metrics"
 MAX_WAITING = 1_000_000
 """Lines that wait in memory while the disk is full, some 150 bytes each; the oldest of more are let go."""
@@ -45,20 +47,27 @@ class MetricsStore:
             return
         self._folder.mkdir(parents=True, exist_ok=True)
         sink = pa.BufferOutputStream()
-        pq.write_table(_table(self._lines), sink, compression="zstd")
+        pq.write_table(_table(self._lines), sink, compression="zstd", write_page_checksum=True)
         write_atomically(self._folder / f"part-{self._next_part}.parquet", sink.getvalue().to_pybytes())
         self._next_part += 1
         self._lines = []
 
 
-def read_metrics(run_folder: Path, newer: Sequence[Measurement] = ()) -> pa.Table:
+def read_metrics(
+    run_folder: Path, newer: Sequence[Measurement] = (), tell: Callable[[str], None] = log.warning
+) -> pa.Table:
     """All parts of a run in order of time, and what is later than they are of `newer`; no lines where there is nothing.
 
-    Raises:
-        pa.ArrowInvalid: a part is damaged.
+    Every page is compared with its checksum. A part that is damaged is left out, and `tell` is given a sentence.
     """
-    parts = sorted(_parts(run_folder), key=_part_number)
-    table = pa.concat_tables([SCHEMA.empty_table(), *(pq.read_table(part, schema=SCHEMA) for part in parts)])
+    tables = [SCHEMA.empty_table()]
+    for part in sorted(_parts(run_folder), key=_part_number):
+        try:
+            tables.append(pq.read_table(part, schema=SCHEMA, page_checksum_verification=True))
+        except (pa.ArrowException, OSError) as error:
+            reason = str(error).strip().partition("\n")[0]
+            tell(f"{part} is damaged, and what it held is left out: {reason}")
+    table = pa.concat_tables(tables)
     last_ms = pc.max(table["time_ms"]).as_py() or 0
     if lines := _lines([one for one in newer if one.time_ms > last_ms]):
         table = pa.concat_tables([table, _table(lines)])

@@ -7,8 +7,6 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-
 from cluster.curves import Curves
 from cluster.metrics_store import read_metrics
 from shared.config import Job
@@ -75,11 +73,7 @@ def read_run(folder: Path, newer: Sequence[Measurement] = ()) -> RunFacts:
 
 
 def _curves(folder: Path, newer: Sequence[Measurement], missing: list[str]) -> Curves:
-    try:
-        curves = Curves.of(read_metrics(folder, newer))
-    except (pa.ArrowException, OSError) as error:
-        missing.append(f"The measurements in metrics/ cannot be read: {error}.")
-        return Curves()
+    curves = Curves.of(read_metrics(folder, newer, lambda sentence: missing.append(f"{sentence}.")))
     if not curves.series:
         missing.append("Nothing has been measured yet, so there are no curves.")
     return curves

@@ -6,6 +6,7 @@ them by the architecture's name.
 """
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
+from shared.digest import file_digest
 from shared.errors import UserError
 from shared.files import replace_folder
 from trainers.crosscoder import Crosscoder, ReluCrosscoder, TopKCrosscoder
@@ -51,6 +53,8 @@ KNOWN = frozenset(("standard", "topk", "jumprelu", "gated", *TRANSCODERS.values(
 """Architectures that SAELens 6.54 can use after training and that Headrace reads; it refuses others by their names."""
 SAELENS_VERSION = "6.54.12"
 """The version whose format this is; without one SAELens takes the folder for a format of 2024."""
+CHECKSUM = "weights_xxh3"
+"""Among our own facts in the metadata: xxh3_128 of the file of weights."""
 NEVER = 1e-10
 """Added to a firing frequency before its logarithm, as SAELens does."""
 
@@ -65,8 +69,9 @@ def save_sae(
     """Writes an SAE for raw rows as `folder`, with its metrics and how often each latent fires, where that is known."""
     tensors = {name: tensor.contiguous().cpu() for name, tensor in _tensors(sae).items()}
     with replace_folder(folder) as temporary:
-        (temporary / CONFIG).write_text(json.dumps(_config(sae, facts, metrics or {}), indent=2), encoding="utf-8")
         save_file(tensors, temporary / WEIGHTS)
+        facts = replace(facts, headrace={**facts.headrace, CHECKSUM: file_digest(temporary / WEIGHTS)})
+        (temporary / CONFIG).write_text(json.dumps(_config(sae, facts, metrics or {}), indent=2), encoding="utf-8")
         if frequencies is not None:
             save_file({"sparsity": torch.log10(frequencies + NEVER).float().cpu()}, temporary / SPARSITY)
         if metrics is not None:
@@ -81,7 +86,15 @@ def load_sae(folder: str | Path, device: str | torch.device = "cpu") -> SparseAu
     """
     folder = Path(folder)
     config = _read_config(folder / CONFIG)
+    _check_weights(config, folder)
     return make_sae(config, read_safetensors(folder / WEIGHTS), folder).to(device)
+
+
+def _check_weights(config: dict[str, Any], folder: Path) -> None:
+    """Against the checksum that an SAE of ours has beside it; others have none."""
+    known = ((config.get("metadata") or {}).get("headrace") or {}).get(CHECKSUM)
+    if known is not None and (folder / WEIGHTS).is_file() and file_digest(folder / WEIGHTS) != known:
+        raise UserError(f"{folder / WEIGHTS} is damaged: its checksum is not the one in {CONFIG}")
 
 
 def make_sae(config: dict[str, Any], tensors: dict[str, Tensor], folder: Path) -> SparseAutoencoder:
@@ -113,7 +126,7 @@ def read_facts(folder: str | Path) -> SaeFacts:
         dataset=metadata.get("dataset_path") or "",
         prepend_bos=bool(metadata.get("prepend_bos", True)),
         exclude_special_tokens=bool(metadata.get("exclude_special_tokens", False)),
-        headrace=headrace,
+        headrace={name: value for name, value in headrace.items() if name != CHECKSUM},
     )
 
 

@@ -13,17 +13,17 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from shared.digest import file_digest
 from shared.errors import CheckpointError
 
 FACTS = "state.json"
 TENSORS = "state.safetensors"
-PIECE_BYTES = 2**24
 
 
 def write_state_folder(folder: Path, facts: dict[str, Any], tensors: dict[str, Tensor]) -> None:
     """Writes both files into `folder`, which must exist; `shared.files.replace_folder` makes that atomic."""
     save_file({name: tensor.detach().contiguous().cpu() for name, tensor in tensors.items()}, folder / TENSORS)
-    whole = {"facts": facts, "facts_xxh3": _facts_checksum(facts), "tensors_xxh3": file_checksum(folder / TENSORS)}
+    whole = {"facts": facts, "facts_xxh3": _facts_checksum(facts), "tensors_xxh3": file_digest(folder / TENSORS)}
     (folder / FACTS).write_text(json.dumps(whole, indent=1), encoding="utf-8")
 
 
@@ -36,22 +36,13 @@ def read_state_folder(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     whole = _read_facts(folder / FACTS)
     path = folder / TENSORS
     try:
-        if file_checksum(path) != whole["tensors_xxh3"]:
+        if file_digest(path) != whole["tensors_xxh3"]:
             raise CheckpointError(f"{path} is damaged: its checksum is not the one in {FACTS}")
         return whole["facts"], load_file(path)
     except OSError as error:
         raise CheckpointError(f"cannot read {path}: {error.strerror}") from error
     except SafetensorError as error:
         raise CheckpointError(f"{path} is not a safetensors file: {error}") from error
-
-
-def file_checksum(path: Path) -> str:
-    """xxh3_128 of a file's bytes."""
-    hasher = xxhash.xxh3_128()
-    with path.open("rb") as file:
-        while piece := file.read(PIECE_BYTES):
-            hasher.update(piece)
-    return hasher.hexdigest()
 
 
 def _read_facts(path: Path) -> dict[str, Any]:

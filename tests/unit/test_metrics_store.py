@@ -1,6 +1,5 @@
 """Measurements on disk: long, whole, numbered on after a resume."""
 
-import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -86,11 +85,25 @@ def test_leftovers_of_a_crash_are_passed_over(tmp_path):
     assert MetricsStore(tmp_path)._next_part == 1
 
 
-def test_a_damaged_part_is_an_error(tmp_path):
-    (tmp_path / "metrics").mkdir()
-    (tmp_path / "metrics" / "part-0.parquet").write_bytes(b"not parquet")
-    with pytest.raises(pa.ArrowInvalid):
-        read_metrics(tmp_path)
+@pytest.mark.parametrize("spoil", ["cut short", "a bit turned over", "something else"])
+def test_a_damaged_part_is_named_and_left_out(tmp_path, spoil):
+    store = MetricsStore(tmp_path)
+    for number in range(2):
+        store.add([measured(1000 * number + i, l0=i) for i in range(500)])
+        store.flush()
+    path = tmp_path / "metrics" / "part-0.parquet"
+    data = bytearray(path.read_bytes())
+    if spoil == "cut short":
+        data = data[:-1]
+    elif spoil == "something else":
+        data = bytearray(b"not parquet")
+    else:
+        first = pq.read_metadata(path).row_group(0).column(0)
+        data[(first.dictionary_page_offset or first.data_page_offset) + first.total_compressed_size - 3] ^= 1
+    path.write_bytes(data)
+    told: list[str] = []
+    assert read_metrics(tmp_path, tell=told.append)["time_ms"].to_pylist() == [*range(1000, 1500)]
+    assert len(told) == 1 and told[0].startswith(f"{path} is damaged, and what it held is left out: ")
 
 
 def test_other_readers_can_read_a_part(tmp_path):

@@ -140,6 +140,18 @@ def test_a_damaged_folder_is_refused_with_a_sentence(file: str, damage: str, tmp
         load_sae(tmp_path / "sae")
 
 
+def test_a_bit_that_has_turned_over_in_the_weights_is_found(tmp_path: Path) -> None:
+    trained(TOPK).save_sae(tmp_path / "sae", FACTS)
+    path = tmp_path / "sae" / "sae_weights.safetensors"
+    data = bytearray(path.read_bytes())
+    data[-5] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(
+        UserError, match=r"sae_weights\.safetensors is damaged: its checksum is not the one in cfg\.json"
+    ):
+        load_sae(tmp_path / "sae")
+
+
 @pytest.mark.parametrize(
     ("key", "value", "words"),
     [
