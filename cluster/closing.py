@@ -2,9 +2,11 @@
 
 import json
 import os
+import re
 import shutil
 import sys
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 from rich.console import Console
@@ -18,7 +20,7 @@ from shared.config import Job
 def print_closing(job: Job, finished: bool, console: Console) -> None:
     """For a job that has finished, or else was stopped and saved."""
     if not finished:
-        console.print(f"saved; go on with: {command()} resume {job.output}", markup=False, highlight=False)
+        console.print(f"saved; go on with: {command()} resume {quote(job.output)}", markup=False, highlight=False)
         return
     curves = Curves.of(read_metrics(Path(job.output)))
     console.print(final_table(job, [_row(job, trainer.name, curves) for trainer in job.trainers]))
@@ -31,14 +33,19 @@ def print_closing(job: Job, finished: bool, console: Console) -> None:
 
 def next_commands(job: Job) -> list[str]:
     """What to type next, as it works in the shell that the run was typed in."""
-    first = f"{job.output}/saes/{job.trainers[0].name}"
+    run, first = quote(job.output), f"{job.output}/saes/{job.trainers[0].name}"
     python = "python" if shutil.which("headrace") else os.path.relpath(sys.executable)
     return [
-        f"{command()} status {job.output}",
-        *([f"{command()} evaluate {job.output}"] if _has_held_out_text(Path(job.output)) else []),
-        f"{python} -c \"from trainers import load_sae; print(load_sae('{first}'))\"",
-        f"{python} -c \"from sae_lens import SAE; print(SAE.load_from_disk('{first}').cfg)\"",
+        f"{command()} status {run}",
+        *([f"{command()} evaluate {run}"] if _has_held_out_text(Path(job.output)) else []),
+        f"{python} -c {_program(f'from trainers import load_sae; print(load_sae({first!r}))')}",
+        f"{python} -c {_program(f'from sae_lens import SAE; print(SAE.load_from_disk({first!r}).cfg)')}",
     ]
+
+
+def _program(text: str) -> str:
+    """For a shell; in double quotes where that is enough, which read better around Python's single ones."""
+    return quote(text) if re.search(r'["$`\\!]', text) else f'"{text}"'
 
 
 def _has_held_out_text(run_folder: Path) -> bool:

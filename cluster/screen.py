@@ -1,16 +1,37 @@
-"""The terminal, or whatever stands in its place: one console for facts, one for errors."""
+"""The terminal, or whatever stands in its place: one console for facts, one for errors.
+
+What is shown may come from strangers: names of files and columns, a model's words, an error that quotes a document. A
+terminal obeys control characters in it, so none is passed on but those that rich itself makes; `\\x1b` is shown.
+"""
 
 import os
+import re
+from collections.abc import Iterable
 
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType
+from rich.segment import Segment
+
+OBEYED = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
+"""Control characters but for tab and newline, and those that turn the direction of writing."""
 
 
 class Screen(Console):
     """A console that falls silent when its reader is gone, as in `headrace jobs | head`; a job goes on meanwhile."""
 
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+        for segment in super().render(renderable, options):
+            text = segment.text
+            is_plain = segment.control or text.isprintable() or OBEYED.search(text) is None
+            yield segment if is_plain else Segment(plain(text), segment.style)
+
     def on_broken_pipe(self) -> None:
         self.quiet = True
         silence(self.file.fileno())
+
+
+def plain(text: str) -> str:
+    """`text` with `\\x1b` in the place of what a terminal would obey."""
+    return OBEYED.sub(lambda found: ascii(found[0])[1:-1], text)
 
 
 def silence(descriptor: int) -> None:
@@ -20,5 +41,5 @@ def silence(descriptor: int) -> None:
     os.close(devnull)
 
 
-out = Screen(soft_wrap=True)
-err = Screen(stderr=True, soft_wrap=True)
+out = Screen(soft_wrap=True, markup=False)
+err = Screen(stderr=True, soft_wrap=True, markup=False)
