@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 
 export HF_HUB_OFFLINE ?= 1
 
-.PHONY: demo test chaos lint bench clean
+.PHONY: demo test chaos lint audit bench clean
 
 demo: $(READY)
 	name=$$(test -e runs/demo && date +demo-%Y%m%d-%H%M%S || echo demo); \
@@ -22,6 +22,11 @@ lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# Known vulnerabilities of what is installed. It asks pypi.org, and so is no part of lint, which needs no network.
+audit: $(READY)
+	$(BIN)/pip install --quiet -c constraints.txt pip-audit
+	$(BIN)/pip-audit --skip-editable
 
 bench: $(READY)
 	$(BIN)/python -m benchmarks

@@ -42,8 +42,23 @@ app.add_typer(features_app, name="features")
 JobFile = Annotated[Path, typer.Argument(metavar="JOB.yaml", help="The job file.")]
 Overrides = Annotated[list[str] | None, typer.Argument(metavar="[key=value …]", help="Keys of the job file to change.")]
 JobName = Annotated[str, typer.Argument(metavar="JOB", help="A job's name, or its run folder.")]
+
+
+def _typed_registry(url: str | None) -> str | None:
+    if url is not None:
+        from shared.registry_secret import refuse_typed_password
+
+        refuse_typed_password(url, "--registry")
+    return url
+
+
 RegistryUrl = Annotated[
-    str | None, typer.Option("--registry", help="URL of the Redis that knows the job; default: the registry of ./runs.")
+    str | None,
+    typer.Option(
+        "--registry",
+        help="URL of the Redis that knows the job; default: the registry of ./runs.",
+        callback=_typed_registry,
+    ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 

@@ -15,13 +15,15 @@ import ray
 from cluster import checkpoints
 from cluster.checkpoints import Checkpoint
 from cluster.crew import Crew, Member
-from cluster.death import Death, death_of
+from cluster.death import Death, as_kernel_says, death_of
 from cluster.deaths import Deaths, Replacement
 from cluster.evaluator_actor import EVALUATOR
 from cluster.hearing import Hearing
 from cluster.job_gauges import JobGauges
+from cluster.oom_kills import OomKills
 from cluster.preparation import Prepared
 from cluster.restart_policy import Cause, Step
+from cluster.spill_watch import SpillWatch
 from cluster.stopping import Standing, stop_block
 from cluster.trainer_actor import TrainerEnd
 from cluster.troubles import troubles
@@ -41,6 +43,8 @@ LOOK_S = 1.0
 HASTE_S = 0.1
 """The same while the job stops: `ray job stop` may leave it 3 s to save all."""
 
+STOP_FILE = "stop"
+"""In the run folder: whoever makes it asks the job to save and stop, such as a script that hears a spot's notice."""
 MAX_EVALUATOR_DEATHS = 2
 """One more, and no checkpoint is measured any more."""
 
@@ -62,9 +66,10 @@ class Controller:
         prepared: Prepared,
         crew: Crew,
         watcher: Watcher,
+        spill: SpillWatch | None = None,
     ) -> None:
         self._job, self._run_folder, self._registry, self._token = job, run_folder, registry, token
-        self._prepared, self._crew, self._watcher = prepared, crew, watcher
+        self._prepared, self._crew, self._watcher, self._spill = prepared, crew, watcher, spill
         self._names = [trainer.name for trainer in job.trainers]
         self._deaths = Deaths()
         self._checkpoint: Checkpoint | None = None
@@ -77,7 +82,7 @@ class Controller:
         self._stop_block: int | None = None
         self._is_stopping = self._is_ending = False
         """A stop was asked for; and nothing was left to save."""
-        self._hearing = Hearing()
+        self._hearing, self._oom_kills = Hearing(), OomKills()
         self._looked_s = 0.0
         self._gauges = JobGauges(job.name)
 
@@ -143,7 +148,7 @@ class Controller:
             end = ray.get(member.run, timeout=60.0)
         except Exception as error:
             self._crew.remove(member.role)
-            self._bury(member.role, death_of(error))
+            self._bury(member.role, as_kernel_says(death_of(error), self._oom_kills.were_just_now(time.monotonic())))
             return
         self._crew.remove(member.role)
         if not isinstance(end, TrainerEnd):  # a lane that found its role gone
@@ -231,6 +236,7 @@ class Controller:
     def _look(self) -> None:
         """What is due each second: checkpoints, units set aside, hangs, a stop that was asked for, the display."""
         self._looked_s = time.monotonic()
+        self._oom_kills.look(self._looked_s)
         snapshot = self._watcher.look()
         if snapshot is None:
             return
@@ -240,7 +246,8 @@ class Controller:
         self._skip_dead(snapshot)
         self._say_troubles(snapshot)
         self._end_hung(snapshot)
-        self._is_stopping = snapshot.job.stop_requested or self._watcher.stop_wanted.is_set()
+        by_file = (self._run_folder / STOP_FILE).exists()
+        self._is_stopping = snapshot.job.stop_requested or self._watcher.stop_wanted.is_set() or by_file
         if self._is_stopping and self._stop_block is None and not self._is_ending:
             self._stop()
 
@@ -288,7 +295,8 @@ class Controller:
 
     def _say_troubles(self, snapshot: Snapshot) -> None:
         """The job is degraded for as long as there is any; while it stops its state says that."""
-        found = troubles(snapshot, [self._unsealed, self._watcher.trouble])
+        spilling = self._spill.trouble(self._looked_s) if self._spill else ""
+        found = troubles(snapshot, [self._unsealed, self._watcher.trouble, spilling])
         if found == self._troubles:
             return
         for sentence in found:

@@ -11,6 +11,7 @@ from shared.job_file import load_job, parse_job
 from shared.job_state import JobState
 from shared.registry import Registry, list_jobs
 from shared.registry_place import EMBEDDED, open_registry
+from shared.registry_secret import with_kept_password
 
 RUNS = Path("runs")
 JOB_FILE = "job.yaml"
@@ -40,7 +41,7 @@ def find_job(name: str, registry_url: str | None) -> Iterator[FoundJob]:
         raise UserError(_no_registry(name, job))
     with open_registry(where, runs) as client:
         if job is None:
-            job = _known(Registry(client, name), [one.name for one in list_jobs(client)])
+            job = _known(Registry(client, name), [one.name for one in list_jobs(client)], where)
         else:
             _check_output(Registry(client, job.name), Path(job.output))
         yield FoundJob(job, Registry(client, job.name), Path(job.output))
@@ -77,7 +78,8 @@ def read_run(folder: Path, registry_url: str | None = None) -> Job | None:
     if not (folder / JOB_FILE).is_file():
         return None
     job = load_job(folder / JOB_FILE)
-    return job.model_copy(update={"output": str(folder), "registry": registry_url or job.registry})
+    known = registry_url or with_kept_password(job.registry, folder)
+    return job.model_copy(update={"output": str(folder), "registry": known})
 
 
 def _check_output(registry: Registry, folder: Path) -> None:
@@ -95,7 +97,7 @@ def _no_registry(name: str, job: Job | None) -> str:
     return f"there is no job named {name}: {RUNS}/ has no registry; give a run folder or --registry URL"
 
 
-def _known(registry: Registry, names: list[str]) -> Job:
+def _known(registry: Registry, names: list[str], where: str) -> Job:
     text = registry.job_yaml()
     if text is None:
         there = f"there are {', '.join(names)}" if names else "the registry holds none"
@@ -103,4 +105,4 @@ def _known(registry: Registry, names: list[str]) -> Job:
         raise UserError(f"{registry.job} is {what}; {there}")
     output = registry.snapshot().job.output
     job = parse_job(text, origin=f"the registry's record of {registry.job}")
-    return job.model_copy(update={"output": output})
+    return job.model_copy(update={"output": output, "registry": where})

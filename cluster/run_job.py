@@ -14,7 +14,7 @@ import torch
 from rich.console import Console
 
 from cluster import checkpoints
-from cluster.controller import Controller, Outcome
+from cluster.controller import STOP_FILE, Controller, Outcome
 from cluster.crew import Crew
 from cluster.driver_log import driver_log
 from cluster.memory_plan import check_plan
@@ -26,6 +26,7 @@ from cluster.ray_session import Resources, ray_session, this_machine
 from cluster.ray_token import own_cluster_is_wanted
 from cluster.report import write_report
 from cluster.seat import SPOOL
+from cluster.spill_watch import SpillWatch
 from cluster.watcher import Watcher
 from shared.config import Job
 from shared.disk import room_for
@@ -35,7 +36,9 @@ from shared.files import write_atomically
 from shared.job_file import dump_job
 from shared.job_state import JobState
 from shared.registry import Registry
+from shared.registry_connection import RegistryAddress
 from shared.registry_place import EMBEDDED, open_registry, registry_address
+from shared.registry_secret import keep_password, without_password
 
 log = logging.getLogger(__name__)
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -62,15 +65,18 @@ def run_job(job: Job, resume: bool, console: Console) -> Outcome:
         fit(wanted(job), math.inf, torch.cuda.device_count())
     if resume:
         _checkpoint(job, prepared)
-    run_folder = Path(job.output).resolve()
+    run_folder, registry_url = Path(job.output).resolve(), job.registry
+    job = job.model_copy(update={"registry": without_password(registry_url)})  # as all may see it from here on
     with ExitStack() as stack:
         runs_folder = run_folder.parent
-        client = stack.enter_context(open_registry(job.registry, runs_folder))
+        client = stack.enter_context(open_registry(registry_url, runs_folder))
         registry = Registry(client, job.name)
         token = registry.claim_job(dump_job(job), str(run_folder), resume)
         with room_for("job.yaml", run_folder):
             run_folder.mkdir(parents=True, exist_ok=True)
+            (run_folder / STOP_FILE).unlink(missing_ok=True)
             write_atomically(run_folder / "job.yaml", dump_job(job).encode())
+            keep_password(run_folder, registry_url)
         stack.enter_context(driver_log(run_folder))
         embedded = EmbeddedRedis(runs_folder) if job.registry == EMBEDDED else None
         display = stack.enter_context(progress_display(job, console))
@@ -81,7 +87,8 @@ def run_job(job: Job, resume: bool, console: Console) -> Outcome:
             # once more, since a driver that hung may have saved until now
             checkpoint = _checkpoint(job, prepared, lambda it: watcher.event("damaged", it)) if resume else None
             patient = PatientRegistry(client, job.name)
-            outcome = _with_ray(job, prepared, checkpoint, patient, token, run_folder, watcher)
+            address = registry_address(registry_url, run_folder)
+            outcome = _with_ray(job, prepared, checkpoint, patient, token, address, run_folder, watcher)
         watcher.look()
     return outcome
 
@@ -100,6 +107,7 @@ def _with_ray(
     checkpoint: checkpoints.Checkpoint | None,
     registry: PatientRegistry,
     token: int,
+    address: RegistryAddress,
     run_folder: Path,
     watcher: Watcher,
 ) -> Outcome:
@@ -115,10 +123,11 @@ def _with_ray(
             watcher.event("nothing-held-out", prepared.nothing_held_out)
         if waiting := shortage(reservations, resources.free_cpus, resources.free_gpus):
             watcher.event("waiting", waiting)
-        address = registry_address(job.registry, run_folder)
         crew = Crew(job, run_folder, registry, token, address, prepared, reservations)
         try:
-            outcome = Controller(job, run_folder, registry, token, prepared, crew, watcher).run(checkpoint)
+            with SpillWatch() as spill:
+                controller = Controller(job, run_folder, registry, token, prepared, crew, watcher, spill)
+                outcome = controller.run(checkpoint)
         finally:
             crew.remove_all()
             shutil.rmtree(run_folder / SPOOL, ignore_errors=True)

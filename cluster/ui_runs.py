@@ -17,6 +17,7 @@ from cluster.ui_run import run_view
 from shared.config import Job
 from shared.errors import UserError
 from shared.job_file import load_job
+from shared.registry_secret import with_kept_password
 
 FRESH_S = 1.5
 """A run's files are not read again sooner,"""
@@ -105,7 +106,7 @@ class Runs:
     def _look(self, name: str) -> Live | None:
         """What the job's registry says, with the measurements that may not be in the run's files yet."""
         job, folder = self.job(name), self.folder(name)
-        return self._live.look(job.name, job.registry, folder, _written_ms(folder))
+        return self._live.look(job.name, with_kept_password(job.registry, folder), folder, _written_ms(folder))
 
     def _summary(self, name: str) -> dict[str, Any]:
         try:

@@ -7,9 +7,10 @@ read from the machine. `shared.job_file` reads YAML into these classes and words
 import os
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from shared.config_types import AtLeastZero, Bytes, Gpus, Name, Number, Positive, Section, Seed, Text, Whole
+from shared.registry_secret import check_url
 from shared.trainer_config import AnyTrainer
 
 
@@ -143,7 +144,9 @@ class Job(Section):
     evaluation: EvaluationConfig = EvaluationConfig()
     output: Text
     """The run folder; default runs/<name>."""
-    registry: Annotated[str, Field(pattern=r"^(embedded|(redis|rediss|unix)://.+)$")] = "embedded"
+    registry: Annotated[str, Field(pattern=r"^(embedded|(redis|rediss|unix)://.+)$"), AfterValidator(check_url)] = (
+        "embedded"
+    )
     """embedded, or the URL of a Redis server."""
 
     @model_validator(mode="before")

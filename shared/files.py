@@ -26,6 +26,15 @@ def write_atomically(path: Path, data: bytes) -> None:
     sync(path.parent)
 
 
+def write_private(path: Path, text: str) -> None:
+    """Only its owner can read it, at no moment anyone else; and it is there as a whole or not at all."""
+    draft = path.with_name(f"{path.name}.{os.getpid()}")
+    draft.unlink(missing_ok=True)
+    with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
+        file.write(text)
+    draft.replace(path)
+
+
 @contextmanager
 def replace_folder(folder: Path) -> Iterator[Path]:
     """Gives an empty folder to write into; when the block ends without an error it becomes `folder`, durably.

@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from shared.config import Job
 from shared.errors import UserError
 from shared.refusal import refusal, shown
+from shared.registry_secret import refuse_typed_password
 
 LISTS_THAT_STAY = frozenset({"adam_betas", "group_fractions", "hookpoints", "resample_at_fractions"})
 """Trainer keys whose value is a list in itself."""
@@ -80,6 +81,8 @@ def _apply_override(raw: dict[str, Any], override: str) -> None:
     key, equals, value = override.partition("=")
     if not equals or not key:
         raise UserError(f"an override must look like key=value, got {override!r}")
+    if key == "registry":
+        refuse_typed_password(value, key)
     parsed = _read_yaml(value, f"the value of the override {override!r}")
     *parents, last = re.sub(r"\[(\d+)\]", r".\1", key).split(".")
     target: Any = raw

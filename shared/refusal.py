@@ -52,6 +52,8 @@ def shown(value: object) -> str:
 
 def _sentence(kind: str, loc: tuple[int | str, ...], message: str, value: object, context: dict[str, Any]) -> str:
     key = _key(loc)
+    if key == "registry" and isinstance(value, str) and "@" in value:
+        value = f"…@{value.rpartition('@')[2]}"  # a password may stand before it
     if loc[:2] == ("corpus", "source"):
         return f"corpus.source must be a path or a list of paths, got {shown(value)}"
     if kind == "extra_forbidden":

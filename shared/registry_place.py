@@ -7,7 +7,9 @@ from pathlib import Path
 import redis
 
 from shared.embedded_redis import EmbeddedRedis
+from shared.errors import UserError
 from shared.registry_connection import RegistryAddress, check_server
+from shared.registry_secret import check_url, password_of, with_password
 
 EMBEDDED = "embedded"
 
@@ -19,7 +21,16 @@ def registry_address(registry: str, output: str | Path) -> RegistryAddress:
 
 def runs_address(registry: str, runs_folder: str | Path) -> RegistryAddress:
     """As `registry_address`, for a runs folder."""
-    return EmbeddedRedis(Path(runs_folder)).address() if registry == EMBEDDED else RegistryAddress(registry)
+    return EmbeddedRedis(Path(runs_folder)).address() if registry == EMBEDDED else _external(registry)
+
+
+def _external(url: str) -> RegistryAddress:
+    """Other nodes may not have the file with the password, so that the address has it in itself."""
+    try:
+        check_url(url)
+    except ValueError as error:
+        raise UserError(f"registry {error}") from None
+    return RegistryAddress(with_password(url, password_of(url)))
 
 
 @contextmanager
@@ -34,7 +45,7 @@ def open_registry(registry: str, runs_folder: str | Path) -> Iterator[redis.Redi
         with EmbeddedRedis(Path(runs_folder)) as client:
             yield client
         return
-    address = RegistryAddress(registry)
+    address = _external(registry)
     check_server(address)
     with address.connect() as client:
         yield client

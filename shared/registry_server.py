@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from shared.errors import RegistryError
+from shared.files import write_private
 
 OLDEST = (6, 2)
 CONFIG = """\
@@ -69,7 +70,7 @@ def launch(server: ServerBinary, folder: Path, socket: Path, secret: str) -> Non
         )
     config = folder / "redis.conf"
     text = CONFIG.format(socket=_quoted(socket), folder=_quoted(folder), secret=secret)
-    _write_private(config, text)
+    write_private(config, text)
     with _server_lock(folder) as lock:
         done = subprocess.run(
             [server.path, config], cwd=folder, pass_fds=[lock], stdin=subprocess.DEVNULL, capture_output=True, text=True
@@ -90,7 +91,7 @@ def is_server_alive(folder: Path) -> bool:
 def create_secret(path: Path) -> str:
     """The password in the file, which only its owner can read; made at random when there is none."""
     if not path.exists():
-        _write_private(path, os.urandom(32).hex())
+        write_private(path, os.urandom(32).hex())
     return path.read_text(encoding="ascii")
 
 
@@ -133,12 +134,3 @@ def _quoted(path: Path) -> str:
     """As redis.conf wants a path that may hold spaces."""
     text = str(path).replace("\\", "\\\\").replace('"', '\\"')
     return f'"{text}"'
-
-
-def _write_private(path: Path, text: str) -> None:
-    """Only its owner can read it, at no moment anyone else; and it is there as a whole or not at all."""
-    draft = path.with_name(f"{path.name}.{os.getpid()}")
-    draft.unlink(missing_ok=True)
-    with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
-        file.write(text)
-    draft.replace(path)

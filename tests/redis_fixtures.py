@@ -1,5 +1,10 @@
-"""Real Redis servers for tests: an embedded one, and one with a password on a loopback port as a user may have it."""
+"""Real Redis servers for tests: an embedded one, and two on loopback ports as users may have them.
 
+One has a password; the other speaks TLS only, asks for a certificate, and knows one user with the rights that
+docs/clusters.md gives it.
+"""
+
+import re
 import secrets
 import shutil
 import socket
@@ -33,7 +38,8 @@ def external_address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Regis
     if binary is None:
         pytest.skip("there is no redis-server on PATH to stand for a user's own")
     port, password = _free_port(), secrets.token_hex(16)
-    server = _launch(binary, tmp_path_factory.mktemp("external"), port, password)
+    config = f'bind 127.0.0.1\nport {port}\nrequirepass {password}\nsave ""\n'
+    server = _launch(binary, tmp_path_factory.mktemp("external"), config)
     address = RegistryAddress(f"redis://:{password}@127.0.0.1:{port}/0")
     _await_answer(address)
     yield address
@@ -41,7 +47,38 @@ def external_address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Regis
     server.wait(10)
 
 
-@pytest.fixture(params=["embedded", "external"])
+@pytest.fixture(scope="session")
+def secured_address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RegistryAddress]:
+    binary, openssl = shutil.which("redis-server"), shutil.which("openssl")
+    if binary is None or openssl is None:
+        pytest.skip("there is no redis-server, or no openssl, on PATH")
+    folder, port, password = tmp_path_factory.mktemp("secured"), _free_port(), secrets.token_hex(16)
+    words = [openssl, "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=headrace-tests"]
+    words += ["-addext", "subjectAltName=IP:127.0.0.1", "-keyout", "key.pem", "-out", "cert.pem"]
+    subprocess.run(words, cwd=folder, check=True, capture_output=True)
+    files = "tls-cert-file cert.pem\ntls-key-file key.pem\ntls-ca-cert-file cert.pem"
+    user = documented_user().replace("PASSWORD", password)
+    config = f'bind 127.0.0.1\nport 0\ntls-port {port}\n{files}\nsave ""\nuser default off\n{user}\n'
+    server = _launch(binary, folder, config)
+    options = "".join(f"&{name}={folder}/{file}" for name, file in TLS_FILES.items())
+    address = RegistryAddress(f"rediss://headrace:{password}@127.0.0.1:{port}/0?{options[1:]}")
+    _await_answer(address)
+    yield address
+    server.terminate()
+    server.wait(10)
+
+
+TLS_FILES = {"ssl_ca_certs": "cert.pem", "ssl_certfile": "cert.pem", "ssl_keyfile": "key.pem"}
+
+
+def documented_user() -> str:
+    """The line of redis.conf for the user that docs/clusters.md describes."""
+    text = (Path(__file__).resolve().parents[1] / "docs" / "clusters.md").read_text()
+    (rights,) = re.findall(r"^ *ACL SETUSER (headrace .*)$", text, re.MULTILINE)
+    return f"user {rights}"
+
+
+@pytest.fixture(params=["embedded", "secured"])
 def address(request: pytest.FixtureRequest) -> RegistryAddress:
     """A registry's address, once of either kind."""
     found: RegistryAddress = request.getfixturevalue(f"{request.param}_address")
@@ -91,11 +128,11 @@ def _free_port() -> int:
         return port
 
 
-def _launch(binary: str, folder: Path, port: int, password: str) -> subprocess.Popen[bytes]:
+def _launch(binary: str, folder: Path, config: str) -> subprocess.Popen[bytes]:
     """The configuration goes through stdin, so that no process list shows the password."""
     server = subprocess.Popen([binary, "-"], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, cwd=folder)
     assert server.stdin is not None
-    server.stdin.write(f'bind 127.0.0.1\nport {port}\nrequirepass {password}\nsave ""\n'.encode())
+    server.stdin.write(config.encode())
     server.stdin.close()
     return server
 

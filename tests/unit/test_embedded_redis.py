@@ -124,8 +124,13 @@ def test_server_has_a_session_of_its_own_and_listens_on_no_port(embedded: Embedd
         assert [one for one in psutil.Process(server).net_connections("inet")] == []
 
 
-def test_files_are_private(embedded: EmbeddedRedis) -> None:
-    embedded.connect().close()
+@pytest.mark.parametrize("umask", [0o022, 0])
+def test_files_are_private(embedded: EmbeddedRedis, umask: int) -> None:
+    before = os.umask(umask)
+    try:
+        embedded.connect().close()
+    finally:
+        os.umask(before)
     for name, mode in {".": 0o700, "secret": 0o600, "redis.conf": 0o600}.items():
         assert stat.S_IMODE((embedded.folder / name).stat().st_mode) == mode, name
     socket = Path(embedded.url().removeprefix("unix://"))

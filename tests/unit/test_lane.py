@@ -13,12 +13,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shared.block_log import LoggedBlock
-from shared.errors import LaneClosed, SchemaError, StaleToken
+from shared.errors import DiskFull, LaneClosed, SchemaError, StaleToken
 from shared.lane import Ack, Lane, LaneEnd, LaneSizes
 from shared.registry_facts import LaneCounters
 from shared.row_table import RowFormat, Rows, read_rows, table_metadata
 from shared.spool import Spool
 from shared.stream_plan import StreamPlan
+from tests.small_disk import Mount
 
 FORMAT = RowFormat("job", "model", "main", {"h.0": 3}, "float32")
 
@@ -434,19 +435,50 @@ def read_all(lane: Lane, cursor: int) -> list[LoggedBlock]:
     return found
 
 
-def test_a_full_disk_is_no_more_than_a_full_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    spool, block_bytes = Spool(tmp_path / "spool"), 16 * FORMAT.row_bytes
+def test_a_full_disk_is_no_more_than_a_full_log_until_there_is_room_again(
+    mount: Mount, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    disk = mount(tmp_path / "disk", 1)
+    spool, block_bytes = Spool(disk.folder / "spool"), 16 * FORMAT.row_bytes
     lane = make_lane(log_bytes=block_bytes, spool_bytes=100 * block_bytes, put=stored, spool=spool)
-
-    def full(table: pa.Table, path: Path) -> None:
-        path.write_bytes(b"half")
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr("shared.spool.write_ipc", full)
+    disk.fill()
     run_ahead(lane, range(5))
     assert lane.counts().next_block == 1 and lane.counts().spool_bytes == 0
-    assert list((tmp_path / "spool").iterdir()) == []
+    assert lane.counts().trouble == f"no room for block 0 of lane 0: the disk of {spool.folder} is full"
+    assert list(spool.folder.iterdir()) == []
     assert not isinstance(lane.fetch("a", 1, 0, 0, 0.0), LaneEnd)
+
+    monkeypatch.setattr("shared.lane.DISK_RETRY_S", 0.0)
+    pump(lane)
+    assert lane.counts().trouble, "the disk is still full"
+    disk.empty()
+    pump(lane)
+    assert lane.counts().trouble == "" and lane.counts().spool_bytes >= block_bytes
+
+
+def test_a_barrier_that_finds_no_room_goes_by_but_for_the_one_that_all_stop_at(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("shared.lane.DISK_RETRY_S", 0.0)
+    tried, has_room = list[int](), list[bool]()
+
+    def save(block: int) -> None:
+        tried.append(block)
+        if not has_room:
+            raise DiskFull(f"no room for checkpoint {block}: the disk of x is full")
+
+    lane = make_lane(every_blocks=1, save_part=save)
+    run_ahead(lane, range(6))
+    stop = lane.hold()
+    assert tried == list(range(len(tried))) and len(tried) > 1
+    assert f"no room for checkpoint {tried[-1]}" in lane.counts().trouble
+    lane.stop_at(stop)
+    tried.clear()
+    pump(lane)
+    assert len(tried) > 1 and set(tried) == {stop} and not lane.stopped
+    has_room.append(True)
+    pump(lane)
+    assert lane.stopped and lane.counts().trouble == ""
 
 
 def test_a_damaged_file_is_named_and_its_block_is_gone(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -273,7 +273,7 @@ def test_metrics_keep_their_types(registry: Registry, driver: int) -> None:
 
 
 def test_streams_are_capped(client: redis.Redis, registry: Registry, driver: int) -> None:
-    with client.pipeline() as pipe:
+    with client.pipeline(transaction=False) as pipe:
         for _ in range(10_500):
             pipe.xadd(key(registry.job, "events"), {"kind": "note", "message": ""})
         pipe.execute()

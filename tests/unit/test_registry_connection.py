@@ -1,6 +1,7 @@
 """Connections: errors are sentences, name the server, and never the password."""
 
 import pickle
+import re
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -83,3 +84,22 @@ def test_errors_of_redis_itself_are_worded(external_address: RegistryAddress) ->
             client.hgetall("headrace-test-text")
         with pytest.raises(RegistryUnreachable, match="cannot be used at the moment: MISCONF"), registry_errors(client):
             client.eval("return redis.error_reply('MISCONF disk full')", 0)
+
+
+def test_server_that_wants_tls_is_not_talked_to_in_the_open(secured_address: RegistryAddress) -> None:
+    open_url = secured_address.url.replace("rediss://", "redis://").partition("?")[0]
+    with pytest.raises(RegistryUnreachable, match="does not answer"):
+        check_server(RegistryAddress(open_url))
+
+
+def test_certificate_of_somebody_else_is_not_believed(secured_address: RegistryAddress) -> None:
+    with pytest.raises(RegistryUnreachable, match=r"the registry at rediss://127.0.0.1:\d+ does not answer"):
+        check_server(RegistryAddress(re.sub("ssl_ca_certs=[^&]*&", "", secured_address.url)))
+
+
+def test_documented_user_has_no_rights_beyond_headraces_own_keys(secured_address: RegistryAddress) -> None:
+    check_server(secured_address)
+    with secured_address.connect() as client:
+        for words in (["HGETALL", "other"], ["KEYS", "*"], ["FLUSHALL"], ["CONFIG", "GET", "*"], ["CLIENT", "LIST"]):
+            with pytest.raises(RegistryError, match=r"refuses: .*(permission|NOPERM)"), registry_errors(client):
+                client.execute_command(*words)

@@ -124,7 +124,7 @@ def test_damaged_parts_are_named(half_run):
     (half_run / "metrics" / "part-0.parquet").write_bytes(b"half")
     text = words(write_report(half_run))
     assert "ledger.json is damaged" in text and "events.json does not hold what it should" in text
-    assert "metrics/ cannot be read" in text
+    assert "metrics/part-0.parquet is damaged, and what it held is left out" in text
     (half_run / "ledger.json").write_text('{"imbalances": [], "lanes": 5}')
     assert "ledger.json does not hold a ledger" in words(write_report(half_run))
 

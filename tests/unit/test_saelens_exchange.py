@@ -161,6 +161,9 @@ def test_a_scaling_factor_that_does_something_is_refused(tmp_path: Path) -> None
     tensors = {name: tensor.detach() for name, tensor in load_sae(folder).state_dict().items()}
     tensors |= {"W_enc": tensors["W_enc"].T.contiguous(), "scaling_factor": torch.full((NUM_LATENTS,), 1.1)}
     save_file(tensors, folder / "sae_weights.safetensors")
+    config = json.loads((folder / "cfg.json").read_text())
+    del config["metadata"]["headrace"]["weights_xxh3"]  # another's SAE has none
+    (folder / "cfg.json").write_text(json.dumps(config))
     with pytest.raises(UserError, match="finetuning scaling factor"):
         load_sae(folder)
 
