@@ -76,6 +76,12 @@ class FeatureStore:
         """Every latent's numbers, one row each, in order."""
         return pq.read_table(self.folder / CATALOG).combine_chunks()
 
+    @cached_property
+    def numbers(self) -> pa.Table:
+        """The catalogue without its lists, which filtering and sorting would copy."""
+        lists = [name for name in self.catalog.column_names if pa.types.is_list(self.catalog.schema.field(name).type)]
+        return self.catalog.drop_columns(lists)
+
     def record(self, latent: int) -> LatentRecord:
         """What is known of one latent. Raises UserError if the SAE has no such latent."""
         self._check(latent)
