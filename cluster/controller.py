@@ -240,12 +240,12 @@ class Controller:
         snapshot = self._watcher.look()
         if snapshot is None:
             return
-        self._hearing.looked(time.monotonic(), snapshot.job.driver_age_ms)
+        self._hearing.looked(time.monotonic(), snapshot.time_ms, snapshot.heartbeats, snapshot.job.driver_age_ms)
         self._gauges.set(snapshot)
         self._seal(snapshot)
         self._skip_dead(snapshot)
         self._say_troubles(snapshot)
-        self._end_hung(snapshot)
+        self._end_hung()
         by_file = (self._run_folder / STOP_FILE).exists()
         self._is_stopping = snapshot.job.stop_requested or self._watcher.stop_wanted.is_set() or by_file
         if self._is_stopping and self._stop_block is None and not self._is_ending:
@@ -309,9 +309,9 @@ class Controller:
             state = JobState.DEGRADED if found else JobState.RUNNING
             self._registry.set_state(self._token, state, "; ".join(found))
 
-    def _end_hung(self, snapshot: Snapshot) -> None:
+    def _end_hung(self) -> None:
         for role, member in self._crew.members.items():
-            complaint = self._hearing.complaint(snapshot.heartbeats.get(role), member.started_s)
+            complaint = self._hearing.complaint(role, member.started_s)
             if complaint is not None:
                 self._crew.remove(role)
                 self._bury(role, Death(Cause.HUNG, complaint))

@@ -9,7 +9,8 @@ if job('claim') == ARGV[5] then return {'ok', tonumber(job('driver'))} end
 local state = job('state')
 local is_over = state == 'stopped' or state == 'failed' or state == 'finished'
 local driver_ms = tonumber(job('driver_ms') or 0)
-if state and not is_over and NOW - driver_ms < dead_after_ms then return {'live'} end
+local apart_ms = math.abs(NOW - driver_ms) -- a clock that was set back far says nothing about the driver
+if state and not is_over and apart_ms < dead_after_ms then return {'live'} end
 if state and not resume and job('num_units') and job('output') == output then return {'known', state} end
 local is_elsewhere = state and job('output') ~= output
 if is_elsewhere and not resume and state ~= 'finished' and job('num_units') then

@@ -2,6 +2,7 @@
 
 import math
 import threading
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
@@ -68,6 +69,16 @@ def test_name_of_an_unfinished_run_elsewhere_is_taken_but_its_folder_may_be_resu
 def test_job_that_failed_before_its_stream_began_may_be_run_again(registry: Registry) -> None:
     registry.set_state(registry.claim_job("", "runs/demo", resume=False), JobState.FAILED)
     assert registry.claim_job("", "runs/demo", resume=False)
+
+
+def test_a_clock_that_was_set_back_does_not_keep_a_job_from_being_resumed(
+    client: redis.Redis, registry: Registry, driver: int
+) -> None:
+    now_ms = registry.snapshot().time_ms
+    for ahead_ms, is_refused in ((2_000, True), (3_600_000, False)):
+        client.hset(key(registry.job, "job"), "driver_ms", now_ms + ahead_ms)
+        with pytest.raises(UserError, match="already running") if is_refused else nullcontext():
+            assert registry.claim_job("", "runs/demo", resume=True) > driver
 
 
 @pytest.mark.parametrize("state", [JobState.DEGRADED, JobState.DRAINING, JobState.FINISHED])
