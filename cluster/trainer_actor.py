@@ -109,10 +109,11 @@ class TrainerActor:
         )
         try:
             stopped = self._read_stream(reader)
+            reader.close()
+            return TrainerEnd(self._config.name, True) if stopped else self._finish()  # a large SAE takes long to save
         finally:
             reader.close()
             keeper.stop()
-        return TrainerEnd(self._config.name, True) if stopped else self._finish()
 
     def _make(self, restore_from: Path | None) -> Trainer:
         device = "cuda" if self._config.gpus and torch.cuda.is_available() else "cpu"

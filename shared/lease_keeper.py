@@ -33,9 +33,13 @@ class LeaseKeeper:
         self._thread = threading.Thread(target=self._run, name=f"{role}-lease-keeper", daemon=True)
 
     def start(self, progress: Callable[[], int] | None = None) -> "LeaseKeeper":
-        """Beats once, then begins; `progress` gives a number that changes when the role gets on."""
+        """Beats once, then begins; `progress` gives a number that changes when the role gets on.
+
+        Raises:
+            StaleToken: the role was given to another process.
+        """
         self._progress = progress or self._progress
-        self.beat()
+        self._beat_if_reachable()
         self._thread.start()
         return self
 
@@ -77,9 +81,13 @@ class LeaseKeeper:
     def _run(self) -> None:
         while not self._stopping.wait(self.ttl_ms / 3000):
             try:
-                self.beat()
-            except RegistryUnreachable as error:
-                log.warning("role=%s heartbeat=missed reason=%s", self.role, error)
+                self._beat_if_reachable()
             except StaleToken:
                 self.is_fenced = True
                 return
+
+    def _beat_if_reachable(self) -> None:
+        try:
+            self.beat()
+        except RegistryUnreachable as error:
+            log.warning("role=%s heartbeat=missed reason=%s", self.role, error)

@@ -62,6 +62,20 @@ def test_thread_ends_when_the_role_has_gone(registry: Registry, driver: int) -> 
     keeper.stop()
 
 
+def test_keeper_begins_while_redis_is_away(tmp_path: Path) -> None:
+    embedded = EmbeddedRedis(tmp_path)
+    with embedded.connect() as client:
+        registry = Registry(client, f"job-{secrets.token_hex(4)}")
+        registry.claim_job("", "runs/demo", resume=False)
+        keeper = LeaseKeeper(registry, "producer-0", claim(registry, "producer-0"), ttl_ms=60)
+        embedded.stop()
+        keeper.start()
+        embedded.connect().close()
+        await_true(lambda: "producer-0" in registry.heartbeats(), "it never beat")
+        keeper.stop()
+    embedded.stop()
+
+
 def test_keeper_survives_a_restart_of_redis(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     embedded = EmbeddedRedis(tmp_path)
     with embedded.connect() as client:
