@@ -12,19 +12,11 @@ from cluster.vocabulary import Vocabulary
 from features.agreement import weighted_kappa
 from features.context import BINS, JUDGE, Context
 from features.explanations import Explanation, JudgedExample, Score
+from features.specificity import RATINGS, RUBRIC, curve
+from features.windows import MARK, MARKED_ABOVE, UNMARK
 from shared.errors import UserError
 
 METHOD = "specificity"
-RATINGS = (0, 1, 2, 3)
-MEANINGS = (
-    "nothing to do with the passage, no more than with any other text",
-    "to do with the passage, but vaguely, or not near the marked tokens",
-    "fits the marked tokens loosely, or what stands close to them well",
-    "says precisely what the marked tokens are, mean or follow",
-)
-MARK, UNMARK = "<<", ">>"
-MARKED_SHARE = 0.3
-"""Tokens above this share of the window's strongest are marked."""
 PER_RANGE = 3
 
 
@@ -33,7 +25,8 @@ def passages(
 ) -> list[JudgedExample]:
     """Unanswered, in an order that tells nothing. Raises UserError if there is no text to rate on."""
     judge = _judged(scores, explanation)
-    found = judge.examples if judge else [_passage(one, vocabulary) for one in _spread(contexts)]
+    largest = max((one.max_act for one in contexts), default=1.0)
+    found = judge.examples if judge else [_passage(one, vocabulary, largest) for one in _spread(contexts)]
     if not found:
         raise UserError(f"there is no text of the judge's half in which latent {explanation.latent} fires")
     blank = [replace(one, answered=None) for one in found]
@@ -42,8 +35,8 @@ def passages(
 
 def blind_view(explanation: Explanation, found: Sequence[JudgedExample]) -> dict[str, Any]:
     """What the rater sees."""
-    told = [{"key": key_of(one), "text": one.text} for one in found]
-    return {"explanation": explanation.text, "source": explanation.source, "passages": told, "meanings": MEANINGS}
+    told, meanings = [{"key": key_of(one), "text": one.text} for one in found], tuple(RUBRIC.values())
+    return {"explanation": explanation.text, "source": explanation.source, "passages": told, "meanings": meanings}
 
 
 def rated(
@@ -65,7 +58,7 @@ def rated(
     numbers = {
         "judged": len(examples),
         "failed": 0,
-        "curve": _curve(examples),
+        "curve": curve(examples),
         "agreement": weighted_kappa(common, len(RATINGS)),
         "common": len(common),
         "with": judge.judge if judge else "",
@@ -94,22 +87,14 @@ def _spread(contexts: Sequence[Context]) -> list[Context]:
     return [one for name in BINS for one in [c for c in contexts if c.group == name and c.split == JUDGE][:PER_RANGE]]
 
 
-def _passage(one: Context, vocabulary: Vocabulary) -> JudgedExample:
+def _passage(one: Context, vocabulary: Vocabulary, largest: float) -> JudgedExample:
     pieces, inside = [], False
     for text, act in zip(vocabulary.spell(one.tokens.tolist()), one.acts.tolist(), strict=True):
-        is_marked = act > MARKED_SHARE * one.max_act
+        is_marked = act > MARKED_ABOVE * one.max_act
         if is_marked != inside:
             pieces.append(MARK if is_marked else UNMARK)
             inside = is_marked
         pieces.append(text)
     text = "".join([*pieces, UNMARK] if inside else pieces)
-    return JudgedExample(text, one.group, one.max_act, float(max(RATINGS)), None, one.document, one.start)
-
-
-def _curve(examples: Sequence[JudgedExample]) -> list[dict[str, Any]]:
-    """The mean rating of each range of activation, the weakest first."""
-    by_range = [[one.answered or 0.0 for one in examples if one.group == name] for name in BINS]
-    return [
-        {"range": name, "mean": sum(found) / len(found) if found else None, "count": len(found)}
-        for name, found in zip(BINS, by_range, strict=True)
-    ]
+    where, best, strength = (one.document, one.start), float(max(RATINGS)), one.max_act / largest
+    return JudgedExample(text, one.group, one.max_act, best, None, *where, strength=strength)

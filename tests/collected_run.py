@@ -33,7 +33,7 @@ def _tell(store: FeatureStore, latent: int) -> None:
     said = Explanations(store.folder).add(Explanation(latent, "words about mills", "some-model"))
     top = [one for one in store.contexts(latent) if one.group == TOP]
     examples = tuple(
-        JudgedExample(f"the << wheel>> of mill {number}", one.group, one.max_act, 3.0, rating, one.document, one.start)
+        JudgedExample(f"the⟦ wheel⟧ of mill {number}", one.group, one.max_act, 3.0, rating, one.document, one.start)
         for number, (one, rating) in enumerate(zip(top, (3.0, 2.0, 1.0, 0.0, None, 3.0), strict=False))
     )
     numbers = {"judged": len(examples), "failed": 1, "curve": [{"mean": 1.0}, {"mean": None}, {"mean": 2.5}]}

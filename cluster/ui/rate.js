@@ -64,4 +64,4 @@ class Rater {
   }
 }
 
-const marked = (text) => text.split(/(<<.*?>>)/s).map((part) => (part.startsWith("<<") && part.endsWith(">>") ? h("mark", null, spelt(part.slice(2, -2))) : spelt(part)));
+const marked = (text) => text.split(/(⟦.*?⟧)/s).map((part) => (part.startsWith("⟦") && part.endsWith("⟧") ? h("mark", null, spelt(part.slice(1, -1))) : spelt(part)));

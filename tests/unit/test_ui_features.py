@@ -104,7 +104,7 @@ def test_a_latent_is_told_whole(client, made, store):
     assert [near["sae"] for near in one["neighbors"]] == ["wide", "narrow"]
     assert all(near["latents"] and near["latents"][0]["promoted"] for near in one["neighbors"])
     assert one["label"]["text"] == "water wheels" and len(one["explanations"][0]["scores"]) == 2
-    assert one["explanations"][0]["scores"][0]["examples"][0]["text"].startswith("the <<")
+    assert one["explanations"][0]["scores"][0]["examples"][0]["text"].startswith("the⟦")
 
 
 def test_shares_of_ranges_are_those_of_the_histogram(store, made):
