@@ -9,7 +9,7 @@ export HF_HUB_OFFLINE ?= 1
 .PHONY: demo test chaos lint audit bench clean
 
 demo: $(READY)
-	name=$$(test -e runs/demo && date +demo-%Y%m%d-%H%M%S || echo demo); \
+	@name=$$(test -e runs/demo && date +demo-%Y%m%d-%H%M%S || echo demo); \
 	$(BIN)/python -m cluster run examples/demo.yaml name=$$name output=runs/$$name
 
 test: $(READY)
@@ -35,8 +35,8 @@ $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --upgrade pip
 	$(BIN)/pip install --quiet -c constraints.txt torch
-	$(BIN)/pip install --quiet -c constraints.txt -e '.[test,lint]'
-	touch $@
+	PYTHONWARNINGS=ignore $(BIN)/pip install --quiet -c constraints.txt -e '.[test,lint]'
+	@touch $@
 
 clean:
 	rm -rf $(VENV) build *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis

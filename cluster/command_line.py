@@ -40,7 +40,7 @@ app = typer.Typer(
 app.add_typer(features_app, name="features")
 
 JobFile = Annotated[Path, typer.Argument(metavar="JOB.yaml", help="The job file.")]
-Overrides = Annotated[list[str] | None, typer.Argument(metavar="[key=value …]", help="Keys of the job file to change.")]
+Overrides = Annotated[list[str] | None, typer.Argument(metavar="key=value", help="Keys of the job file to change.")]
 JobName = Annotated[str, typer.Argument(metavar="JOB", help="A job's name, or its run folder.")]
 
 
@@ -206,8 +206,8 @@ def import_(
         typer.Option("--from", help="saelens, sparsify, dictionary_learning or openai; default: by its files."),
     ] = None,
     model: Annotated[str | None, typer.Option(help="The language model, if the checkpoint does not say it.")] = None,
-    hookpoint: Annotated[str | None, typer.Option(help="The module, as in a job file; the same.")] = None,
-    k: Annotated[int | None, typer.Option(min=1, help="Active latents of a TopK; the same.")] = None,
+    hookpoint: Annotated[str | None, typer.Option(help="The module, as in a job file, if it does not say it.")] = None,
+    k: Annotated[int | None, typer.Option(min=1, help="Active latents of a TopK, if it does not say it.")] = None,
     allow_pickle: Annotated[bool, typer.Option("--allow-pickle", help="Read a pickle, as weights only.")] = False,
 ) -> None:
     """Make an SAE's folder of another library's checkpoint."""
@@ -268,7 +268,7 @@ def evaluate(
 
 @app.command()
 def compare(
-    runs: Annotated[list[str], typer.Argument(metavar="RUN…", help="Run folders, or jobs' names.")],
+    runs: Annotated[list[str], typer.Argument(metavar="RUN", help="Run folders, or jobs' names.")],
     match: Annotated[
         str, typer.Option(help="Which SAEs' latents to match: those that differ in size alone (sizes), all, none.")
     ] = "sizes",
@@ -393,11 +393,12 @@ def _check_one_of(option: str, value: str, known: tuple[str, ...]) -> None:
 
 
 def _run(job: "Job", resume: bool) -> None:
-    from cluster.ray_token import keep_to_loopback, own_cluster_is_wanted, settle_ray_token
+    from cluster.ray_token import give_time_to_start, keep_to_loopback, own_cluster_is_wanted, settle_ray_token
 
     settle_ray_token(own_cluster_is_wanted())
     if own_cluster_is_wanted():
         keep_to_loopback()
+        give_time_to_start()
     with out.status("loading"):
         if not own_cluster_is_wanted():
             from cluster.ray_door import cluster_address

@@ -3,7 +3,7 @@
 import logging
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,12 +15,15 @@ from cluster.memory_plan import Machine
 from cluster.output_place import is_rays_job
 from cluster.ray_door import cluster_address
 from cluster.ray_token import own_cluster_is_wanted, token_in_use
-from shared.errors import UserError
+from shared.errors import HeadraceError, JobFailed, UserError
 
+log = logging.getLogger(__name__)
 PACKAGES = ("cluster", "producers", "trainers", "shared")
 PLASMA_FOLDER = Path("/dev/shm")
 ACTORS_ENVIRONMENT = {"OMP_WAIT_POLICY": "PASSIVE", "TOKENIZERS_PARALLELISM": "false"}
 """Threads that wait by spinning, or that are as many as there are cores, take the cores from other actors."""
+STARTS = 3
+"""Tries to start Ray: it gives its node 30 s to appear and cannot be told otherwise; a busy machine may need longer."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +55,7 @@ def ray_session(job: str, cpus: float, store_bytes: int) -> Iterator[Resources]:
         store_bytes: the object store of a cluster of our own.
     Raises:
         UserError: the cluster does not answer, or refuses our token.
+        JobFailed: a cluster of our own does not start.
     """
     namespace = f"headrace-{job}"
     if ray.is_initialized():  # a program that uses us from Python has its own
@@ -68,6 +72,33 @@ def ray_session(job: str, cpus: float, store_bytes: int) -> Iterator[Resources]:
 
 
 def _start(namespace: str, cpus: float, store_bytes: int) -> None:
+    """Starts a cluster of our own; what a try that failed has started is ended before the next."""
+    for attempt in range(1, STARTS + 1):
+        before = psutil.Process().children()
+        try:
+            return _start_once(namespace, cpus, store_bytes)
+        except HeadraceError:
+            raise
+        except Exception as error:  # Ray's own errors on starting share no class
+            log.warning("ray_start=failed attempt=%d", attempt, exc_info=True)
+            ray.shutdown()
+            _end([one for one in psutil.Process().children() if one not in before])
+            if attempt == STARTS:
+                raise JobFailed(f"Ray did not start in {STARTS} tries: {_first_line(error)}") from error
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().partition("\n")[0].strip().rstrip(":.")
+
+
+def _end(processes: list[psutil.Process]) -> None:
+    for process in processes:
+        with suppress(psutil.NoSuchProcess):
+            process.kill()
+    psutil.wait_procs(processes, timeout=10)
+
+
+def _start_once(namespace: str, cpus: float, store_bytes: int) -> None:
     ray.init(
         address="local",
         namespace=namespace,
@@ -93,8 +124,7 @@ def _join(namespace: str) -> None:
             logging_level=logging.ERROR,
         )
     except Exception as error:  # Ray's own errors on joining share no class
-        first = str(error).strip().partition("\n")[0]
-        raise UserError(f"the Ray cluster at {address} cannot be joined: {first}") from error
+        raise UserError(f"the Ray cluster at {address} cannot be joined: {_first_line(error)}") from error
 
 
 def _runtime_env() -> dict[str, Any]:

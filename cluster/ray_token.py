@@ -55,6 +55,11 @@ def keep_to_loopback() -> None:
     os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
 
 
+def give_time_to_start() -> None:
+    """Lets the dashboard of a cluster of our own take 3 minutes to appear, where Ray gives 1; before `import ray`."""
+    os.environ.setdefault("RAY_DASHBOARD_STARTUP_TIMEOUT_S", "180")
+
+
 def token_in_use() -> Token | None:
     """What Ray sends from this process, found as Ray finds it; None when it sends none."""
     if os.environ.get("RAY_AUTH_MODE") != "token":

@@ -16,7 +16,8 @@ from rich.console import Console
 from cluster import checkpoints
 from cluster.controller import STOP_FILE, Controller, Outcome
 from cluster.crew import Crew
-from cluster.driver_log import driver_log
+from cluster.driver_log import NAME as LOG_FILE
+from cluster.driver_log import driver_log, unforeseen
 from cluster.memory_plan import check_plan
 from cluster.patience import PatientRegistry
 from cluster.placement import fit, shortage, wanted
@@ -83,7 +84,7 @@ def run_job(job: Job, resume: bool, console: Console) -> Outcome:
         watcher = Watcher(registry, token, run_folder, display, embedded)
         stack.callback(_report, run_folder)
         stack.callback(watcher.close)
-        with _state_at_the_end(registry, token):
+        with _state_at_the_end(registry, token, run_folder / LOG_FILE):
             # once more, since a driver that hung may have saved until now
             checkpoint = _checkpoint(job, prepared, lambda it: watcher.event("damaged", it)) if resume else None
             patient = PatientRegistry(client, job.name)
@@ -136,15 +137,19 @@ def _with_ray(
 
 
 @contextmanager
-def _state_at_the_end(registry: Registry, token: int) -> Iterator[None]:
+def _state_at_the_end(registry: Registry, token: int, log_path: Path) -> Iterator[None]:
     """Says in the registry how the run ended, whatever happens."""
     try:
         yield
     except BaseException as error:
         stopped = isinstance(error, (KeyboardInterrupt, StoppedAtOnce))
         state = JobState.STOPPED if stopped else JobState.FAILED
-        _say(registry, token, state, "stopped at once" if stopped else str(error))
+        _say(registry, token, state, "stopped at once" if stopped else _sentence(error, log_path))
         raise
+
+
+def _sentence(error: BaseException, log_path: Path) -> str:
+    return str(error) if isinstance(error, HeadraceError) else unforeseen(error, log_path)
 
 
 def _say(registry: Registry, token: int, state: JobState, message: str) -> None:
