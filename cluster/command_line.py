@@ -36,6 +36,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.add_typer(features_app, name="features")
 
@@ -61,6 +62,23 @@ RegistryUrl = Annotated[
     ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        print(f"headrace {version('headrace')}")
+        raise typer.Exit
+
+
+@app.callback()
+def headrace(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """One stream of language-model activations, many sparse autoencoders."""
 
 
 @app.command()
@@ -321,6 +339,9 @@ def plan(
             raise UserError(f"{option} must be above 0 and finite, got {number}")
     if not runs and d_in is None:
         raise UserError("plan needs --run RUN, for a law, or --d-in N, for costs alone")
+    from shared.trainer_config import OWN, TRAINER_CONFIGS
+
+    _check_one_of("--architecture", architecture, tuple(one for one in TRAINER_CONFIGS if one != OWN))
     folders = [find_run(run)[0] for run in runs or ()]
     with err.status("fitting"):
         from cluster.budget_plan import Request
@@ -424,6 +445,9 @@ def exit_code(words: list[str]) -> int:
         _say(str(error))
         return error.exit_code
     except UsageError as error:
+        if type(error).__name__ == "NoArgsIsHelpError":  # `headrace features`: its text is the help
+            print(error.format_message())
+            return 0
         _say(_usage_sentence(error))
         return 2
     except (KeyboardInterrupt, typer.Abort):

@@ -21,7 +21,8 @@ def status_facts(snapshot: Snapshot, job: Job) -> dict[str, Any]:
     `tokens` and `tokens_per_s` are those of the slowest trainer, `blocks` those that lanes have emitted, so that a
     trainer's `lag_blocks` is `blocks` less its own.
     """
-    balance, limit = ledger(snapshot), limiting_stage(snapshot, job)
+    lost = snapshot.job.has_lost_driver
+    balance, limit = ledger(snapshot), None if lost else limiting_stage(snapshot, job)
     trainers = [
         _trainer(name, snapshot.trainers[name], balance, job, snapshot.evaluations.get(name))
         for name in _in_order(snapshot, job)
@@ -41,6 +42,7 @@ def status_facts(snapshot: Snapshot, job: Job) -> dict[str, Any]:
         "held_out_contexts": snapshot.job.held_out_contexts,
         "limiting_stage": limit.stage if limit else None,
         "limiting_reason": limit.reason if limit else None,
+        "has_lost_driver": lost,
         "driver_age_s": _seconds(snapshot.job.driver_age_ms),
         "producers": _producers(snapshot),
         "lanes": [_lane(number, lane, job) for number, lane in enumerate(snapshot.lanes)],
@@ -74,7 +76,7 @@ def seconds_left(snapshot: Snapshot, job: Job) -> float | None:
 
 
 def _reading(snapshot: Snapshot) -> list[TrainerCounters]:
-    if snapshot.job.state not in STREAMING:
+    if snapshot.job.state not in STREAMING or snapshot.job.has_lost_driver:
         return []
     return [one for one in snapshot.trainers.values() if one.state not in ENDED]
 

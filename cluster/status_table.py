@@ -53,6 +53,10 @@ def state_text(state: str) -> Text:
     return cell(state, STATE_STYLES.get(state, ""))
 
 
+def lost_driver() -> Text:
+    return cell("driver lost", "bold red")
+
+
 def headline(facts: Facts) -> Text:
     """`gpt2-sizes  running  12% · 61.0M of 500M tokens · 124k tokens/s · 1 h 02 min left`."""
     share = min(1.0, facts["tokens"] / facts["tokens_wanted"])
@@ -61,7 +65,8 @@ def headline(facts: Facts) -> Text:
         parts.append(f"{count(facts['tokens_per_s'])} tokens/s")
     if facts["seconds_left"]:
         parts.append(f"{duration(facts['seconds_left'])} left")
-    line = Text.assemble((facts["job"], "bold"), "  ", state_text(facts["state"]), "  ", " · ".join(parts))
+    state = lost_driver() if facts["has_lost_driver"] else state_text(facts["state"])
+    line = Text.assemble((facts["job"], "bold"), "  ", state, "  ", " · ".join(parts))
     return line.append(f"  {facts['message']}", style="red") if facts["message"] else line
 
 
@@ -95,7 +100,7 @@ def jobs_table(jobs: Sequence[JobSummary], now_ms: int | None = None) -> Table:
     table = plain_table("job", "state", "tokens", "begun", "output", left=("job", "state", "begun", "output"))
     for one in jobs:
         lost = not one.state.is_terminal and not one.is_active
-        state = cell("driver lost", "bold red") if lost and one.driver_age_ms is not None else state_text(one.state)
+        state = lost_driver() if lost and one.driver_age_ms is not None else state_text(one.state)
         begun = f"{duration(max(0, now_ms - one.created_ms) / 1000)} ago"
         table.add_row(cell(one.name, "bold"), state, count(one.tokens), cell(begun), cell(_short_path(one.output)))
     return table
@@ -122,6 +127,8 @@ def _grid(facts: Facts) -> Table:
     grid.add_row("held out", f"about {plural(held_out, 'context')}, read by no trainer" if held_out else NONE)
     grid.add_row("bound by", limit_text(facts))
     grid.add_row("output", Text(_short_path(facts["output"])))
+    if facts["has_lost_driver"] or facts["state"] in ("stopped", "failed"):
+        grid.add_row("go on with", Text(f"headrace resume {_short_path(facts['output'])}"))
     return grid
 
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from shared.job_state import JobState
-from shared.registry_facts import DeadUnit, EvaluationRecord, Heartbeat, LaneCounters, TrainerCounters
+from shared.registry_facts import DRIVER_DEAD_MS, DeadUnit, EvaluationRecord, Heartbeat, LaneCounters, TrainerCounters
 
 
 @dataclass(frozen=True)
@@ -24,6 +24,11 @@ class JobFacts:
     block_rows: int
     held_out_contexts: int = 0
     """About how many contexts of the corpus are in no unit, and so before no trainer."""
+
+    @property
+    def has_lost_driver(self) -> bool:
+        """It should run, and its driver has not been heard of for too long."""
+        return not self.state.is_terminal and self.driver_age_ms is not None and self.driver_age_ms > DRIVER_DEAD_MS
 
 
 @dataclass(frozen=True)

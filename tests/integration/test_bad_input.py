@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -49,13 +50,15 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model and a corpus that are good, and what goes by their names and is not."""
     folder = tmp_path_factory.mktemp("files")
     tiny_gpt2(folder / "model")
-    for name in ("no-tokenizer", "no-weights", "cut-weights", "no-json"):
+    for name in ("no-tokenizer", "no-weights", "cut-weights", "no-json", "own-code"):
         shutil.copytree(folder / "model", folder / name)
     for path in (folder / "no-tokenizer").glob("token*"):
         path.unlink()
     (folder / "no-weights" / "model.safetensors").unlink()
     (folder / "cut-weights" / "model.safetensors").write_bytes(b"half")
     (folder / "no-json" / "config.json").write_text("{")
+    (folder / "own-code" / "config.json").write_text('{"model_type": "own", "auto_map": {"AutoConfig": "code.Config"}}')
+    (folder / "own-code" / "code.py").write_text("raise AssertionError('the code of a model ran, unasked')")
     (folder / "corpus.txt").write_text(text(3000))
     (folder / "empty.txt").write_text("")
     (folder / "binary.txt").write_bytes(bytes(range(128, 256)))
@@ -115,6 +118,7 @@ def _tree(folder: Path) -> dict[str, int]:
         ("model.name=./nowhere", "model.name: there is no folder ./nowhere"),
         ("model.name=empty", "model.name: empty has no config.json"),
         ("model.name=no-json", "model.name: no-json is not a model"),
+        ("model.name=own-code", "model.name: own-code needs code that comes with it"),
         ("model.name=no-tokenizer", "model.name: there is no tokenizer in no-tokenizer"),
         ("model.name=no-weights", "model.name: no-weights holds no weights"),
         ("model.name=cut-weights", "cut-weights/model.safetensors is not a whole file of weights"),
@@ -234,6 +238,7 @@ def test_unknown_job_is_refused_where_there_is_no_registry(refused: Refused, her
         (["frob"], "no such command 'frob'; see: headrace --help"),
         (["run"], "missing argument 'JOB.yaml'; see: headrace run --help"),
         (["run", "--frob", "job.yaml"], "no such option: --frob; see: headrace run --help"),
+        (["plan", "--compute=1e18", "--d-in=64", "--architecture=topkk"], "--architecture must be one of topk, "),
         (["status", "a", "b"], "see: headrace status --help"),
         (["jobs", "--registry"], "option '--registry' requires an argument; see: headrace --help"),
         (["jobs", "--registry", "foo://x"], "registry must be a redis://, rediss:// or unix:// URL, got 'foo://x'"),
@@ -242,6 +247,18 @@ def test_unknown_job_is_refused_where_there_is_no_registry(refused: Refused, her
 )
 def test_wrong_usage_is_a_sentence(refused: Refused, words: list[str], sentence: str) -> None:
     assert sentence in refused(*words)
+
+
+@pytest.mark.parametrize("words", [[], ["features"], ["features", "-h"]])
+def test_a_command_of_commands_shows_its_help(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert exit_code(words) == 0
+    said = capsys.readouterr()
+    assert said.out.startswith("Usage: headrace") and "Commands:" in said.out and not said.err
+
+
+def test_version_is_the_packages(capsys: pytest.CaptureFixture[str]) -> None:
+    assert exit_code(["--version"]) == 0
+    assert capsys.readouterr().out == f"headrace {version('headrace')}\n"
 
 
 def test_jobs_of_an_empty_folder_are_none(here: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -90,6 +90,22 @@ def test_a_finished_job_has_no_rate_and_no_limit():
     assert (facts["tokens_per_s"], facts["seconds_left"], facts["limiting_stage"]) == (0.0, None, None)
 
 
+@pytest.mark.parametrize("state", [JobState.STOPPED, JobState.FAILED])
+def test_a_job_that_can_go_on_says_with_which_command(state):
+    text = printed(status_view(status_facts(example_snapshot(state=state), JOB), 80), 80)
+    assert f"headrace resume {example_snapshot().job.output}" in text
+
+
+def test_a_job_that_lost_its_driver_is_not_shown_as_running():
+    running = example_snapshot()
+    lost = replace(running, job=replace(running.job, driver_age_ms=99_000))
+    facts = status_facts(lost, JOB)
+    assert facts["has_lost_driver"] and (facts["tokens_per_s"], facts["seconds_left"]) == (0.0, None)
+    text = printed(status_view(facts, 80), 80)
+    assert "driver lost" in text and "headrace resume" in text and facts["limiting_stage"] is None
+    assert "resume" not in printed(status_view(status_facts(running, JOB), 80), 80)
+
+
 def test_a_job_that_has_not_begun_has_facts_and_a_picture():
     snapshot = replace(example_snapshot(trainers={}, state=JobState.QUEUED), lanes=(), heartbeats={})
     facts = status_facts(snapshot, JOB)
