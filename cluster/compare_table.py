@@ -1,5 +1,7 @@
 """What `headrace compare` prints: SAEs by size and L0, matched pairs, laws."""
 
+from collections.abc import Sequence
+
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
@@ -22,8 +24,15 @@ def compare_view(comparison: Comparison, width: int) -> RenderableType:
             parts += [_pairs(one.pairs, width >= WIDE), gap]
         if one.laws.fitted:
             parts += [_laws(one.laws.fitted), gap]
-        parts += [Text(reason, style="dim") for reason in one.laws.refused]
+        parts += [Text(line, style="dim") for line in _refused(one.laws.refused)]
     return Group(*parts, *(Text(note, style="yellow") for note in comparison.notes))
+
+
+def _refused(reasons: Sequence[str]) -> list[str]:
+    """The first reason of each architecture, whose law asks for least; how many more the page has."""
+    first = list({reason.partition(":")[0]: reason for reason in reversed(reasons)}.values())[::-1]
+    rest = len(reasons) - len(first)
+    return [*first, f"{plural(rest, 'other law')} could not be fitted either; the page says why."] if rest else first
 
 
 def _saes(one: SiteComparison, is_wide: bool) -> Table:

@@ -32,7 +32,7 @@ def _l0(run: RunFacts) -> Plot | None:
 
 def _dead(run: RunFacts) -> Plot | None:
     note = "Share of latents that have not fired for as long as the job file allows."
-    return _by_tokens(run, "dead_fraction", "Dead latents by tokens", note, "dead", ".2%", tickformat=".0%")
+    return _by_tokens(run, "dead_fraction", "Dead latents by tokens", note, "dead", ".2%", tickformat="~%")
 
 
 def _held_out_fvu(run: RunFacts) -> Plot | None:
@@ -67,7 +67,7 @@ def _density(run: RunFacts) -> Plot | None:
     if not figure.data:
         return None
     figure.update_xaxes(hoverformat=".2f")
-    figure.update_yaxes(rangemode="tozero", tickformat=".0%")
+    figure.update_yaxes(rangemode="tozero", tickformat="~%")
     return Plot("density", "How often latents fire", "Latents that never fired are in the table, as dead.", figure)
 
 

@@ -119,9 +119,7 @@ def _looks_like_folder(name: str) -> bool:
 def _why_not(model: ModelConfig, error: Exception) -> str:
     text = str(error)
     if "custom code" in text and not model.trust_remote_code:
-        return (
-            f"{model.name} needs code that comes with it; to trust that: model.trust_remote_code=true"
-        )
+        return f"{model.name} needs code that comes with it; to trust that: model.trust_remote_code=true"
     if Path(model.name).is_dir():
         has_config = (Path(model.name) / "config.json").is_file()
         return f"{model.name} has no config.json" if not has_config else f"{model.name} is not a model: {_first(text)}"

@@ -138,7 +138,7 @@ def _measured(
     tokens, found = int(job.tokens * at), []
     for one in job.trainers:
         fvu = quality(one.num_latents, _l0(one.name), at) * (1 + draw.gauss(0, 0.008))
-        dead = 0.11 * math.log2(one.num_latents / 4096) * (1 - math.exp(-40 * at)) * math.exp(-1.5 * at)
+        dead = 0.011 * math.log2(one.num_latents / 4096) * (1 - math.exp(-40 * at)) * math.exp(-1.5 * at)
         fields: dict[str, float | int | str] = {
             "tokens": tokens,
             "steps": tokens // 4096,

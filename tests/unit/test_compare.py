@@ -1,5 +1,6 @@
 """`headrace compare`, as a user meets it: what it prints, writes and refuses, and that its page draws."""
 
+import io
 import json
 import re
 import shutil
@@ -9,9 +10,11 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 from example_suite import HOOKPOINT, MODEL, write_suite
+from rich.console import Console
 
 from cluster.command_line import exit_code
 from cluster.compare_plots import site_plots
+from cluster.compare_table import compare_view
 from cluster.compare_wording import interval
 from cluster.run_compare import run_compare
 from trainers.law_fit import Estimate
@@ -52,6 +55,16 @@ def test_the_page_tells_of_fronts_matches_and_laws(compared, run):
     assert "topk: the law tokens has 5 constants and needs at least" in text
     assert "Up to 100% of an SAE's latents have their nearest at their own number" in text
     assert "No SAE has been evaluated" not in text
+
+
+def test_a_terminal_gets_one_reason_for_each_architecture_and_the_page_all(compared):
+    console = Console(file=io.StringIO(), width=400)
+    console.print(compare_view(compared.comparison, 400))
+    said, (site,) = console.file.getvalue(), compared.comparison.sites
+    assert len(site.laws.refused) >= 2 and {reason[:5] for reason in site.laws.refused} == {"topk:"}
+    assert said.count("constants and needs at least") == 1
+    assert f"{len(site.laws.refused) - 1} other law" in said
+    assert words(compared.page).count("constants and needs at least") == len(site.laws.refused)
 
 
 def test_the_facts_are_left_for_programs(compared, run):

@@ -177,6 +177,8 @@ def test_plots_are_drawn_and_nothing_leaves_the_page(whole_run, browser, scheme)
         marks = page.locator(f"#{id} .scatterlayer path.js-line, #{id} .scatterlayer path.point")
         assert marks.count() >= 2, id
         assert all(len(marks.nth(at).get_attribute("d")) > 5 for at in range(marks.count()))
+        for labels in (page.locator(f"#{id} .{axis}tick text").all_text_contents() for axis in "xy"):
+            assert len(set(labels)) == len(labels), (id, labels)
     assert said == [] and asked == [path.as_uri()]
     page.close()
 
