@@ -24,7 +24,7 @@ def watch_job(registry: Registry, job: Job, console: Console) -> Snapshot:
                 display.event(event)
                 last_event = event.id
             display.update(snapshot)
-            if snapshot.job.state.is_terminal or snapshot.job.has_lost_driver:
+            if snapshot.job.state.is_terminal or driver_is_gone(snapshot):
                 break
             time.sleep(LOOK_S)
     console.print(f"job {job.name} {ending(snapshot)}")
@@ -40,11 +40,11 @@ def stop_job(registry: Registry, job: Job, console: Console) -> None:
     snapshot = registry.snapshot()
     if snapshot.job.state.is_terminal:
         raise UserError(f"job {job.name} does not run: it is {snapshot.job.state}")
-    if snapshot.job.has_lost_driver or not registry.request_stop():
+    if driver_is_gone(snapshot) or not registry.request_stop():
         raise UserError(f"job {job.name} does not run: its driver is gone; go on with: headrace resume {job.name}")
     with console.status(f"saving {job.name}"):
         while not (snapshot := registry.snapshot()).job.state.is_terminal:
-            if snapshot.job.has_lost_driver:
+            if driver_is_gone(snapshot):
                 raise JobFailed(f"the driver of job {job.name} died before it had stopped the job")
             time.sleep(LOOK_S / 4)
     if snapshot.job.state is JobState.FAILED:
@@ -52,10 +52,14 @@ def stop_job(registry: Registry, job: Job, console: Console) -> None:
     console.print(f"job {job.name} {ending(snapshot)}")
 
 
+def driver_is_gone(snapshot: Snapshot) -> bool:
+    return snapshot.job.has_lost_driver
+
+
 def ending(snapshot: Snapshot) -> str:
     """`is stopped at block 40; go on with: headrace resume demo`."""
     job = snapshot.job
-    if job.has_lost_driver:
+    if driver_is_gone(snapshot):
         return f"has lost its driver; go on with: headrace resume {job.name}"
     if job.state is JobState.STOPPED:
         return f"is stopped, saved at block {job.checkpoint or 0}; go on with: headrace resume {job.name}"
