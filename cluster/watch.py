@@ -64,5 +64,6 @@ def ending(snapshot: Snapshot) -> str:
     if job.state is JobState.STOPPED:
         return f"is stopped, saved at block {job.checkpoint or 0}; go on with: headrace resume {job.name}"
     if job.state is JobState.FAILED:
-        return f"failed: {job.message}; go on with: headrace resume {job.name}"
+        go_on = "" if "headrace resume" in job.message else f"; go on with: headrace resume {job.name}"
+        return f"failed: {job.message}{go_on}"
     return f"is {job.state}"
