@@ -9,7 +9,9 @@ from typing import Any
 import torch
 from pydantic import BaseModel, ConfigDict, Field
 
-from cluster.ui_reading import places_of, predicting
+from cluster.run_steer import Turn as SteeringTurn
+from cluster.run_steer import steering_of, targets_of
+from cluster.ui_reading import predicting
 from cluster.vocabulary import Vocabulary
 from cluster.workbench import Workbench
 from features.comparison import look_at
@@ -54,21 +56,12 @@ class SteeringRequest(BaseModel):
 
 def steerings(bench: Workbench, store: FeatureStore, request: SteeringRequest) -> list[Steering]:
     """Raises UserError for what cannot be done."""
-    subject = bench.sae(store.meta.trainer)
-    source, target = places_of(subject)
-    return [
-        Steering(
-            subject.sae,
-            source,
-            one.latent,
-            one.mode,  # type: ignore[arg-type]
-            one.strength,
-            store.record(one.latent).max_act if one.unit == "max" else 1.0,
-            one.on,  # type: ignore[arg-type]
-            target,
-        )
-        for one in request.turns
-    ]
+    return [steering_of(bench, turn) for turn in turns_of(store, request)]
+
+
+def turns_of(store: FeatureStore, request: SteeringRequest) -> list[SteeringTurn]:
+    """The request's, as the command line has them."""
+    return [SteeringTurn(store.meta.trainer, **one.model_dump()) for one in request.turns]
 
 
 def written(bench: Workbench, store: FeatureStore, request: SteeringRequest) -> Iterator[dict[str, Any]]:
@@ -110,7 +103,7 @@ def _from_a_thread(bench: Workbench, work: Callable[[], Iterator[dict[str, Any]]
 
 def respond(bench: Workbench, store: FeatureStore, request: SteeringRequest, vocabulary: Vocabulary) -> dict[str, Any]:
     """The response to several doses of the request's steering, and the tokens that its latents stand for."""
-    targets = sorted({int(one) for turn in request.turns for one in store.record(turn.latent).promoted_ids})
+    targets = targets_of(bench, turns_of(store, request))
     with bench.in_use:
         model, turned = predicting(bench), steerings(bench, store, request)
         sampling = Sampling(min(DOSE_TOKENS, request.max_new_tokens), request.temperature, request.seed, DOSE_SAMPLES)
