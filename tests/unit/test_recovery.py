@@ -12,12 +12,13 @@ import torch
 from benchmarks.contenders import LEFT_OUT, not_listed
 from benchmarks.learning import learn, recovered
 from benchmarks.recovery import Recovery, compare_directions
-from benchmarks.synthetic import Truth, independent
+from benchmarks.synthetic import Truth, correlated, independent, zipf
 from shared.trainer_config import TRAINER_CONFIGS, TrainerConfig
 from trainers.architectures import ARCHITECTURES
 
 APART = independent("apart", 16, 16, active=2.0)
 SUPERPOSED = independent("superposed", 96, 24, active=2.0)
+ZIPF, CORRELATED = zipf(96, 24, active=2.0), correlated(96, 24, active=2.0)
 ROWS = {APART.name: 100_000, SUPERPOSED.name: 200_000}
 
 TOPK: dict[str, Any] = {"k": 2, "lr": 1e-2, "dead_after_tokens": 20_000, "lr_decay_fraction": 0.2}
@@ -96,7 +97,20 @@ def test_features_in_superposition_are_found(architecture: str) -> None:
     assert result.directions.mcc > SUPERPOSED_MCC.get(architecture, 0.9)
 
 
-@pytest.mark.parametrize(("truth", "at_most"), [(APART, 0.7), (SUPERPOSED, 0.7)], ids=lambda value: str(value)[:12])
+@pytest.mark.parametrize(
+    ("architecture", "truth"), [("relu_l1", ZIPF), ("topk", CORRELATED)], ids=["zipf", "correlated"]
+)
+def test_features_that_fire_unevenly_or_together_are_found(architecture: str, truth: Truth) -> None:
+    result = found(architecture, truth, SUPERPOSED_KEYS.get(architecture, {}), num_rows=150_000)
+    assert result.directions.mmcs > 0.9
+    assert result.directions.mcc > 0.9
+
+
+@pytest.mark.parametrize(
+    ("truth", "at_most"),
+    [(APART, 0.7), (SUPERPOSED, 0.7), (ZIPF, 0.7), (CORRELATED, 0.7)],
+    ids=lambda value: value.name if isinstance(value, Truth) else "",
+)
 def test_a_random_dictionary_fails(truth: Truth, at_most: float) -> None:
     generator = torch.Generator().manual_seed(0)
     for _ in range(20):
