@@ -74,6 +74,15 @@ class Truth:
         return replace(self, directions=directions(self.num_features, self.d_in, seed))
 
     @cached_property
+    def chains(self) -> Array:
+        """[num_features, d_in] float32, rows of length one: each feature together with those it never fires without."""
+        found = self.directions.astype(np.float64)
+        if self.parents is not None:
+            for child in np.flatnonzero(self.parents >= 0):
+                found[child] += found[self.parents[child]]
+        return (found / np.linalg.norm(found, axis=1, keepdims=True)).astype(np.float32)
+
+    @cached_property
     def active(self) -> float:
         """Features that fire on a row, in the mean of some."""
         return np.count_nonzero(self.draw(0, MEASURED_ROWS).acts) / MEASURED_ROWS

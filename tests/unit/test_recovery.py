@@ -12,13 +12,15 @@ import torch
 from benchmarks.contenders import LEFT_OUT, not_listed
 from benchmarks.learning import learn, recovered
 from benchmarks.recovery import Recovery, compare_directions
-from benchmarks.synthetic import Truth, correlated, independent, zipf
+from benchmarks.synthetic import Truth, correlated, hierarchical, independent, zipf
 from shared.trainer_config import TRAINER_CONFIGS, TrainerConfig
 from trainers.architectures import ARCHITECTURES
 
 APART = independent("apart", 16, 16, active=2.0)
 SUPERPOSED = independent("superposed", 96, 24, active=2.0)
 ZIPF, CORRELATED = zipf(96, 24, active=2.0), correlated(96, 24, active=2.0)
+HIERARCHICAL = hierarchical(98, 24, active=2.0)
+CHAINS = HIERARCHICAL.chains
 ROWS = {APART.name: 100_000, SUPERPOSED.name: 200_000}
 
 TOPK: dict[str, Any] = {"k": 2, "lr": 1e-2, "dead_after_tokens": 20_000, "lr_decay_fraction": 0.2}
@@ -104,6 +106,21 @@ def test_features_that_fire_unevenly_or_together_are_found(architecture: str, tr
     result = found(architecture, truth, SUPERPOSED_KEYS.get(architecture, {}), num_rows=150_000)
     assert result.directions.mmcs > 0.9
     assert result.directions.mcc > 0.9
+
+
+def test_features_that_never_fire_without_their_parents_are_found_together_with_them() -> None:
+    """One latent for a feature and its parent is sparser than two, so true directions are not what a loss asks for."""
+    sites = {"h": HIERARCHICAL}
+    config = TRAINER_CONFIGS["relu_l1"].model_validate(
+        {"name": "t", "architecture": "relu_l1", "num_latents": 98, "batch_rows": 256, "lr": 1e-2, "l1_coefficient": 4}
+    )
+    (sae,) = learn([config], sites, 100_000)
+    decoder = sae.W_dec.detach()
+    alone, together = (compare_directions(decoder, torch.from_numpy(one)) for one in (HIERARCHICAL.directions, CHAINS))
+    assert together.mmcs > 0.9 and together.mcc > 0.85
+    assert alone.mmcs < 0.8
+    random = torch.randn(98, 24, generator=torch.Generator().manual_seed(0))
+    assert compare_directions(random, torch.from_numpy(CHAINS)).mmcs < 0.7
 
 
 @pytest.mark.parametrize(
