@@ -7,6 +7,8 @@ import pytest
 
 WITH_RAY = ("integration", "chaos")
 """Folders of tests that start Ray, which is itself as many processes as there are cores for."""
+WITHOUT_RAY = "test_schedules.py"
+"""But for this one, which simulates it."""
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
@@ -22,5 +24,5 @@ pytest_plugins = ["tests.redis_fixtures", "tests.small_disk"]
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Where several processes run the tests, each takes whole files; those that start Ray are all for one."""
     for item in items:
-        folder = item.path.parent.name
-        item.add_marker(pytest.mark.xdist_group("ray" if folder in WITH_RAY else item.path.name))
+        has_ray = item.path.parent.name in WITH_RAY and item.path.name != WITHOUT_RAY
+        item.add_marker(pytest.mark.xdist_group("ray" if has_ray else item.path.name))

@@ -35,6 +35,7 @@ class Faults:
             (3, self._stop),
             (2, self._redis_away),
             (1, self._redis_loses_the_last_second),
+            (2, self._clock_jumps),
         ]
         weights, acts = zip(*kinds, strict=True)
         num_faults = draw.choice([0, 1, 1, 2, 2, 3]) if self.poison else draw.choice([0, 1, 1, 2, 2, 3, 4, 6])
@@ -115,6 +116,12 @@ class Faults:
         if self._schedule.watcher is not None:
             self._schedule.watcher.stop_wanted.set()
         return "a stop is asked for"
+
+    def _clock_jumps(self) -> str:
+        """The server's alone, as when somebody sets it right."""
+        seconds = self._world.random.choice([-3600.0, -20.0, 20.0, 40.0, 3600.0])
+        self._server.ahead_s += seconds
+        return f"the clock of Redis jumps by {seconds} s"
 
     def _redis_away(self) -> str:
         seconds = self._world.random.choice([1.0, 5.0, 25.0, 60.0])

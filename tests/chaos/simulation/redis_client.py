@@ -1,6 +1,6 @@
 """Real Redis on the world's clock, with the faults that a connection has.
 
-The scripts run as they are, but for the line that reads the server's clock: it reads what `CLOCK` holds. A reply may be
+The scripts run as they are, but for the line that reads the server's clock (`tests.redis_clock`). A reply may be
 lost after the server did what was asked, and is then asked for again, as the client does; the server may be away.
 """
 
@@ -12,14 +12,12 @@ import redis
 from shared.registry import Registry
 from shared.registry_keys import job_keys
 from shared.registry_scripts import SCRIPTS, script_text
+from shared.registry_snapshot import Snapshot, parse_snapshot
 from tests.chaos.simulation.world import World
+from tests.redis_clock import CLOCK, on_our_clock
 
-CLOCK = "simulation:clock_ms"
-READS_CLOCK = "redis.call('TIME')"
-READS_OURS = f"""(function()
-  local ms = tonumber(redis.call('GET', '{CLOCK}'))
-  return {{math.floor(ms / 1000), ms % 1000 * 1000}}
-end)()"""
+LANES = 3
+"""Where a snapshot has its lanes."""
 AWAY_S = 1.5
 """What the client's own tries take before it gives up."""
 
@@ -31,6 +29,8 @@ class Server:
         self.connection: Any = client.connection_pool.get_connection()
         self.client = client
         self.is_away = False
+        self.ahead_s = 0.0
+        """Of the world's clock."""
         self._raw = redis.Redis(  # its replies are not text
             connection_pool=redis.ConnectionPool(
                 connection_class=redis.UnixDomainSocketConnection,
@@ -38,6 +38,7 @@ class Server:
                 password=client.connection_pool.connection_kwargs["password"],
             )
         )
+        self._snapshot = client.register_script(on_our_clock(script_text("snapshot")))
         self._remembered: dict[str, Any] = {}
         self.loss_of_replies = 0.0
         self._clock_ms = -1
@@ -61,8 +62,17 @@ class Server:
             if value is not None:
                 self._raw.restore(key, 0, value)
 
+    def snapshot(self, job: str) -> Snapshot | None:
+        """The job at this moment, seen from outside of the world; None where there is no stream yet."""
+        if self._clock_ms < 0:
+            return None
+        reply: Any = self._snapshot(job_keys(job), [])
+        if reply[0] != "ok" or not reply[LANES]:
+            return None
+        return parse_snapshot(job, reply[1:])
+
     def execute(self, client: redis.Redis, args: tuple[Any, ...], options: dict[str, Any]) -> Any:
-        now_ms, asked = int(World.current.now_s * 1000), [args]
+        now_ms, asked = int((World.current.now_s + self.ahead_s) * 1000), [args]
         if now_ms != self._clock_ms:
             self._clock_ms = now_ms
             asked = [("SET", CLOCK, now_ms), args]
@@ -121,12 +131,6 @@ class WorldRedis(redis.Redis):
 
     def _executed(self, args: tuple[Any, ...], options: dict[str, Any]) -> Any:
         return self.server.execute(self, args, options)
-
-
-@functools.cache
-def on_our_clock(script: str) -> str:
-    assert READS_CLOCK in script
-    return script.replace(READS_CLOCK, READS_OURS)
 
 
 class WorldAddress:

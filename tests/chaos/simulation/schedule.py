@@ -4,6 +4,7 @@ import json
 import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from cluster.crew import Crew
 from cluster.patience import PatientRegistry
 from cluster.placement import wanted
 from cluster.watcher import Watcher
-from shared.errors import HeadraceError, RegistryUnreachable, StaleToken, UserError
+from shared.errors import HeadraceError, JobFailed, RegistryUnreachable, StaleToken, UserError
 from shared.job_state import JobState
 from shared.ledger import ledger
 from shared.registry_keys import job_keys
@@ -32,6 +33,10 @@ from tests.chaos.simulation.world import Process, Stuck, World, world
 NUM_JOBS = 200
 CALM_S = 900.0
 """Of the world's clock, in which a job must end when nothing happens to it any more."""
+FORGOTTEN = "there is no job named"
+"""Of a driver whose Redis forgot the second in which the job began."""
+STEPS_A_LOOK = 100
+"""An outsider looks at the registry so often, at moments that the seed draws, between any two steps."""
 
 
 class Blind:
@@ -93,6 +98,7 @@ class Schedule:
         self._seen: dict[tuple[int, int], Rows | None] = {}
         self._address = WorldAddress(server)
         self._changed = Event()
+        self._looks = Random(seed)
 
     @property
     def _without(self) -> tuple[int, ...]:
@@ -106,7 +112,7 @@ class Schedule:
     def run(self) -> Report:
         """Raises AssertionError for anything that must not be."""
         self._world.spawn(self.user, self._use, name="user")
-        self._world.hooks += [self.faults.step, self._check_patience]
+        self._world.hooks += [self.faults.step, self._check_patience, self._look]
         try:
             self._world.run(lambda: self.is_finished or bool(self._world.errors))
         finally:
@@ -128,6 +134,14 @@ class Schedule:
             )
         if not is_right:
             self._world.errors.append(AssertionError(f"{trainer} reads another block {block} than there is"))
+
+    def _look(self) -> None:
+        """As `headrace ledger` does, which nobody's turn protects."""
+        if self._looks.random() * STEPS_A_LOOK > 1:
+            return
+        snapshot = self._server.snapshot(self.job.name)
+        if snapshot is not None:
+            self.imbalances += [f"step {self._world.steps}: {one}" for one in ledger(snapshot).imbalances()]
 
     def _check_patience(self) -> None:
         if self._world.now_s > self.faults.over_s + CALM_S:
@@ -167,6 +181,10 @@ class Schedule:
                 raise
             self._world.sleep(5.0)
         except (StaleToken, RegistryUnreachable):
+            self._world.sleep(5.0)
+        except JobFailed as error:
+            if FORGOTTEN not in str(error):
+                raise
             self._world.sleep(5.0)
         except HeadraceError:
             if self.driver is process:
