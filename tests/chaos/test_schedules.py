@@ -9,10 +9,21 @@ every producer.
 
 import pytest
 
-from tests.chaos.simulation.fleet import run_schedules
+from tests.chaos.simulation.fleet import run_schedules, run_share
 
 NUM_SCHEDULES = 1500
 """A minute and a half on one free core; `make chaos` runs ten thousand on all."""
+
+
+def test_what_a_schedule_finds_at_its_end_fails_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tests.chaos.simulation.schedule.ledger", lambda snapshot: Unbalanced())
+    (words,) = run_share(range(1, 2)).values()
+    assert words.endswith("a row is nowhere")
+
+
+class Unbalanced:
+    def imbalances(self) -> list[str]:
+        return ["a row is nowhere"]
 
 
 @pytest.mark.slow

@@ -23,6 +23,8 @@ class Faults:
         self._world, self._ray, self._server, self._schedule = world, ray, server, schedule
         self.told: list[str] = []
         self.hit: set[str] = set()
+        self.silenced: set[str] = set()
+        """Of those, who may have been silent for a while."""
         self.over_s = world.now_s
         """When the last one was over."""
         draw = world.random
@@ -86,7 +88,10 @@ class Faults:
 
     def _freeze_actor(self) -> str:
         victim = self._victim()
-        return self._freeze(victim) if victim is not None else "nobody to freeze"
+        if victim is None:
+            return "nobody to freeze"
+        self.silenced.add(victim.name)
+        return self._freeze(victim)
 
     def _freeze(self, victim: Process) -> str:
         seconds = self._world.random.choice([0.5, 3.0, 20.0, 45.0, 100.0])
@@ -145,8 +150,10 @@ class Faults:
             self._world.point()
         self._server.is_away = True
         self._server.forget()
+        self._schedule.has_forgotten = True
         self._world.sleep(1.0)
         self._server.is_away = False
         self.told.append(f"{self._world.steps}: until here")
         self.hit |= {actor.name for actor in self._ray.actors}
+        self.silenced |= self.hit
         self._lasts(0.0)

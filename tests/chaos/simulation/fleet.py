@@ -23,13 +23,13 @@ def run_schedules(seeds: range, num_processes: int | None = None) -> Iterator[tu
     """Shares of `seeds` as they are done, in order: for each schedule that failed, what was wrong."""
     shares = [seeds[start : start + SHARE] for start in range(0, len(seeds), SHARE)]
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(num_processes or os.cpu_count() or 1, context) as pool:
+    num_processes = num_processes or os.cpu_count() or 1
+    with ProcessPoolExecutor(num_processes, context, logging.disable, (logging.CRITICAL,)) as pool:
         yield from zip(shares, pool.map(run_share, shares), strict=True)
 
 
 def run_share(seeds: range) -> dict[int, str]:
     """The schedules of `seeds` one after another: those that failed, and how."""
-    logging.disable(logging.CRITICAL)
     failed: dict[int, str] = {}
     with memory_folder("schedules") as folder:
         embedded = EmbeddedRedis(Path(folder))
