@@ -16,6 +16,7 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("RAY_AUTH_MODE", "token")  # before anything imports ray, which reads it once
 os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
 os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
+os.environ.setdefault("RAY_health_check_failure_threshold", "60")  # on a busy machine Ray gives its own node up at 5
 
 from tests.chaos.campaign import run_campaign
 from tests.chaos.fault import Trial
