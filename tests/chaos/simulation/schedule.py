@@ -220,7 +220,7 @@ class Schedule:
         registry = self._address.registry(self.job.name)
         snapshot = registry.snapshot()
         assert snapshot.job.state is JobState.FINISHED, snapshot.job.state
-        assert ledger(snapshot).imbalances() == []
+        assert ledger(snapshot).imbalances() == [] or self.has_forgotten  # units' sizes that it lost stay unknown
         dead = tuple(one.unit for one in snapshot.units.dead)
         assert dead in ((), self._without), f"units {dead} were set aside"
         states = [json.loads((self._folder / "saes" / name / "weights.json").read_text()) for name in snapshot.trainers]
