@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 
 export HF_HUB_OFFLINE ?= 1
 
-.PHONY: demo test chaos lint audit bench clean
+.PHONY: demo test chaos soak lint audit bench clean
 
 demo: $(READY)
 	@name=$$(test -e runs/demo && date +demo-%Y%m%d-%H%M%S || echo demo); \
@@ -17,6 +17,9 @@ test: $(READY)
 
 chaos: $(READY)
 	$(BIN)/python -m tests.chaos $(OPTIONS)
+
+soak: $(READY)
+	$(BIN)/python -m tests.soak $(OPTIONS)
 
 lint: $(READY)
 	$(BIN)/ruff check .
