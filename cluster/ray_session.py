@@ -3,7 +3,7 @@
 import logging
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,8 +22,6 @@ PACKAGES = ("cluster", "producers", "trainers", "shared")
 PLASMA_FOLDER = Path("/dev/shm")
 ACTORS_ENVIRONMENT = {"OMP_WAIT_POLICY": "PASSIVE", "TOKENIZERS_PARALLELISM": "false"}
 """Threads that wait by spinning, or that are as many as there are cores, take the cores from other actors."""
-STARTS = 3
-"""Tries to start Ray: it gives its node 30 s to appear and cannot be told otherwise; a busy machine may need longer."""
 
 
 @dataclass(frozen=True)
@@ -72,30 +70,21 @@ def ray_session(job: str, cpus: float, store_bytes: int) -> Iterator[Resources]:
 
 
 def _start(namespace: str, cpus: float, store_bytes: int) -> None:
-    """Starts a cluster of our own; what a try that failed has started is ended before the next."""
-    for attempt in range(1, STARTS + 1):
-        before = psutil.Process().children()
-        try:
-            return _start_once(namespace, cpus, store_bytes)
-        except HeadraceError:
-            raise
-        except Exception as error:  # Ray's own errors on starting share no class
-            log.warning("ray_start=failed attempt=%d", attempt, exc_info=True)
-            ray.shutdown()
-            _end([one for one in psutil.Process().children() if one not in before])
-            if attempt == STARTS:
-                raise JobFailed(f"Ray did not start in {STARTS} tries: {_first_line(error)}") from error
+    """Starts a cluster of our own. Ray gives its node 30 s to appear and cannot be told otherwise.
+
+    It is not tried again: clients of the first try stay in this process, and end it when they miss their server.
+    """
+    try:
+        _start_once(namespace, cpus, store_bytes)
+    except HeadraceError:
+        raise
+    except Exception as error:  # Ray's own errors on starting share no class
+        log.warning("ray_start=failed", exc_info=True)
+        raise JobFailed(f"Ray does not start here, or not in time: {_first_line(error)}") from error
 
 
 def _first_line(error: Exception) -> str:
     return str(error).strip().partition("\n")[0].strip().rstrip(":.")
-
-
-def _end(processes: list[psutil.Process]) -> None:
-    for process in processes:
-        with suppress(psutil.NoSuchProcess):
-            process.kill()
-    psutil.wait_procs(processes, timeout=10)
 
 
 def _start_once(namespace: str, cpus: float, store_bytes: int) -> None:
