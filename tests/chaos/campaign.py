@@ -124,7 +124,8 @@ def _dealt(faults: list[tuple[str, str]]) -> list[list[tuple[str, str]]]:
 
 
 def _timed(job: list[tuple[str, str]], draw: random.Random) -> list[Fault]:
-    """Each at a block of its own, in order."""
+    """Each at a block of its own, in order; last those during which the stream goes on, maybe to its end."""
+    job = sorted(job, key=lambda one: one[0] in ("producer", "evaluator") and one[1] != "kill")
     blocks = sorted(draw.sample(range(NUM_BLOCKS - 6), len(job)))
     return [Fault(role, kind, block, _lasts_s(role, kind)) for (role, kind), block in zip(job, blocks, strict=True)]
 
