@@ -12,8 +12,10 @@ demo: $(READY)
 	@name=$$(test -e runs/demo && date +demo-%Y%m%d-%H%M%S || echo demo); \
 	$(BIN)/python -m cluster run examples/demo.yaml name=$$name output=runs/$$name
 
+# Units side by side, a file to a process; then those that start Ray, which is as many processes as there are cores for.
 test: $(READY)
-	$(BIN)/python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder
+	$(BIN)/python -m pytest -n 2 --dist loadfile tests/unit
+	$(BIN)/python -m pytest tests/integration
 
 chaos: $(READY)
 	$(BIN)/python -m tests.chaos $(OPTIONS)
@@ -26,7 +28,7 @@ lint: $(READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-# Known vulnerabilities of what is installed. It asks pypi.org, and so is no part of lint, which needs no network.
+# Known vulnerabilities of what is installed. It asks a database of them, and so is no part of lint, which needs no network.
 audit: $(READY)
 	$(BIN)/pip install --quiet -c constraints.txt pip-audit
 	$(BIN)/pip-audit --skip-editable

@@ -34,6 +34,10 @@ GRACE_S = 1.0
 """Processes that end just now have so long to hang up."""
 
 
+MAX_SOCKET_BYTES = 100
+"""Of a socket's path; the system takes 107, or 103."""
+
+
 class EmbeddedRedis:
     """`with EmbeddedRedis(runs) as client`: starts the server if need be, and stops it if nobody else needs it."""
 
@@ -116,7 +120,9 @@ class EmbeddedRedis:
 
     def _new_socket(self) -> Path:
         name = hashlib.sha256(os.fsencode(self.folder)).hexdigest()[:16]
-        return Path(tempfile.gettempdir()) / f"headrace-{name}" / "redis.sock"
+        socket = Path(tempfile.gettempdir()) / f"headrace-{name}" / "redis.sock"
+        is_short = len(os.fsencode(socket)) <= MAX_SOCKET_BYTES
+        return socket if is_short else Path("/tmp", *socket.parts[-2:])
 
     def _start(self) -> None:
         """Launches a server unless one is alive, such as one that still loads its file; waits until it answers."""

@@ -3,13 +3,6 @@
 import os
 import secrets
 
-import pytest
-
-WITH_RAY = ("integration", "chaos")
-"""Folders of tests that start Ray, which is itself as many processes as there are cores for."""
-WITHOUT_RAY = "test_schedules.py"
-"""But for this one, which simulates it."""
-
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ["OMP_NUM_THREADS"] = "1"  # rounding must not depend on the machine; tests run side by side instead
@@ -19,10 +12,3 @@ os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
 os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")  # Ray in this process listens on loopback only
 
 pytest_plugins = ["tests.redis_fixtures", "tests.small_disk"]
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Where several processes run the tests, each takes whole files; those that start Ray are all for one."""
-    for item in items:
-        has_ray = item.path.parent.name in WITH_RAY and item.path.name != WITHOUT_RAY
-        item.add_marker(pytest.mark.xdist_group("ray" if has_ray else item.path.name))

@@ -12,7 +12,7 @@ from shared.job_state import JobState
 from shared.registry_snapshot import Snapshot
 from tests.integration.ray_cluster import ROOT, RayCluster, Series, copy_checkout, ray_start_head
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 TWO_TRAINERS = ("trainers.0.num_latents=512",)
 SHORT = ("stream.buffer_rows=8192", "stream.block_rows=2048", "checkpoint.every_blocks=10")
 STAGES = {
@@ -125,7 +125,7 @@ def _snapshot(run_folder: Path) -> Snapshot:
         return found.registry.snapshot()
 
 
-def _await(run_folder: Path, is_true: Callable[[Snapshot], bool], timeout_s: float = 120.0) -> None:
+def _await(run_folder: Path, is_true: Callable[[Snapshot], bool], timeout_s: float = 240.0) -> None:
     deadline = time.monotonic() + timeout_s
     while not ((run_folder / "job.yaml").exists() and is_true(_snapshot(run_folder))):
         assert time.monotonic() < deadline, "the job did not come so far"

@@ -3,7 +3,6 @@
 import io
 import json
 import re
-import shutil
 from html import unescape
 from pathlib import Path
 
@@ -17,13 +16,10 @@ from cluster.compare_plots import site_plots
 from cluster.compare_table import compare_view
 from cluster.compare_wording import interval
 from cluster.run_compare import run_compare
+from tests.browser import WatchedPage, browser
 from trainers.law_fit import Estimate
 
-BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-FLAGS = (
-    "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
-    "--disable-component-update --disable-sync"
-)
+__all__ = ["browser"]
 ALL = [f"topk-{size}-k{k}" for size in (32, 64, 128, 256) for k in (2, 4, 8)]
 
 
@@ -132,21 +128,14 @@ def test_a_floor_that_may_as_well_be_absent_reads_as_0():
     assert interval(Estimate(0.30123, 4.3e-8, 0.3456)) == "0.301 (0 … 0.35)"
 
 
-def test_plots_are_drawn_and_nothing_leaves_the_page(compared):
-    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    if BROWSER is None:
-        pytest.skip("there is no Chromium on PATH")
-    with playwright.sync_playwright() as running:
-        browser = running.chromium.launch(executable_path=BROWSER, args=FLAGS.split())
-        page, said, asked = browser.new_page(viewport={"width": 420, "height": 800}), [], []
-        page.on("console", lambda message: said.append(message.text))
-        page.on("pageerror", lambda error: said.append(str(error)))
-        page.on("request", lambda request: asked.append(request.url))
-        page.goto(compared.page.as_uri())
-        page.wait_for_selector("#site-0-cosines .scatterlayer path")
-        for id in ("front", "ce-front", "latents", "compute"):
-            assert page.locator(f"#site-0-{id} .scatterlayer path.point").count() == 12, id
-        assert page.locator("#site-0-mmcs .heatmaplayer image").count() == 1
-        assert page.evaluate("document.documentElement.scrollWidth") <= 420
-        assert said == [] and asked == [compared.page.as_uri()]
-        browser.close()
+def test_plots_are_drawn_and_nothing_leaves_the_page(compared, browser):
+    watched = WatchedPage(browser, compared.page.as_uri(), viewport={"width": 420, "height": 800})
+    page = watched.page
+    page.goto(compared.page.as_uri())
+    page.wait_for_selector("#site-0-cosines .scatterlayer path")
+    for id in ("front", "ce-front", "latents", "compute"):
+        assert page.locator(f"#site-0-{id} .scatterlayer path.point").count() == 12, id
+    assert page.locator("#site-0-mmcs .heatmaplayer image").count() == 1
+    assert page.evaluate("document.documentElement.scrollWidth") <= 420
+    assert watched.complaints == []
+    page.close()

@@ -156,6 +156,14 @@ def test_nobody_gets_in_without_the_password(embedded: EmbeddedRedis) -> None:
         client.ping()
 
 
+def test_a_long_temporary_folder_is_passed_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / ("deep" * 25)))
+    embedded = EmbeddedRedis(tmp_path / "runs")
+    embedded.connect().close()
+    assert embedded.address().url.startswith("unix:///tmp/headrace-")
+    embedded.stop()
+
+
 def test_address_in_another_process_finds_the_server(embedded: EmbeddedRedis, monkeypatch: pytest.MonkeyPatch) -> None:
     embedded.connect().close()
     monkeypatch.setattr("tempfile.gettempdir", lambda: "/elsewhere")

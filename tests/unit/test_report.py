@@ -3,7 +3,6 @@
 import json
 import re
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,12 +14,9 @@ from cluster.report_plots import plots
 from cluster.run_facts import read_run
 from shared.errors import UserError
 from shared.job_file import dump_job
+from tests.browser import WatchedPage, browser
 
-BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-FLAGS = (
-    "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
-    "--disable-component-update --disable-sync"
-)
+__all__ = ["browser"]
 ALL_PLOTS = [
     "fvu-by-tokens",
     "evaluation-fvu-by-tokens",
@@ -45,17 +41,6 @@ def whole_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def half_run(tmp_path: Path) -> Path:
     return write_example_run(tmp_path / "half", share=0.3, resumed=False)
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator["Browser"]:  # type: ignore[name-defined]  # noqa: F821
-    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    if BROWSER is None:
-        pytest.skip("there is no Chromium on PATH")
-    with playwright.sync_playwright() as running:
-        opened = running.chromium.launch(executable_path=BROWSER, args=FLAGS.split())
-        yield opened
-        opened.close()
 
 
 def words(path: Path) -> str:
@@ -167,10 +152,8 @@ def test_html_escapes_all_but_html():
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_plots_are_drawn_and_nothing_leaves_the_page(whole_run, browser, scheme):
     path = write_report(whole_run)
-    page, said, asked = browser.new_page(color_scheme=scheme), [], []
-    page.on("console", lambda message: said.append(message.text))
-    page.on("pageerror", lambda error: said.append(str(error)))
-    page.on("request", lambda request: asked.append(request.url))
+    watched = WatchedPage(browser, path.as_uri(), color_scheme=scheme)
+    page = watched.page
     page.goto(path.as_uri())
     page.wait_for_selector(f"#{ALL_PLOTS[-1]} .scatterlayer path")
     for id in ALL_PLOTS:
@@ -179,12 +162,12 @@ def test_plots_are_drawn_and_nothing_leaves_the_page(whole_run, browser, scheme)
         assert all(len(marks.nth(at).get_attribute("d")) > 5 for at in range(marks.count()))
         for labels in (page.locator(f"#{id} .{axis}tick text").all_text_contents() for axis in "xy"):
             assert len(set(labels)) == len(labels), (id, labels)
-    assert said == [] and asked == [path.as_uri()]
+    assert watched.complaints == []
     page.close()
 
 
 def test_plots_stay_in_a_narrow_page_and_answer_the_pointer(whole_run, browser):
-    page = browser.new_page(viewport={"width": 420, "height": 800})
+    page = WatchedPage(browser, "file:", viewport={"width": 420, "height": 800}).page
     page.goto(write_report(whole_run).as_uri())
     page.wait_for_selector("#fvu-by-tokens .scatterlayer .trace")
     assert page.evaluate("document.documentElement.scrollWidth") <= 420
