@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 
 export HF_HUB_OFFLINE ?= 1
 
-.PHONY: demo test chaos soak lint audit bench clean
+.PHONY: demo test chaos fuzz soak lint audit bench clean
 
 demo: $(READY)
 	@name=$$(test -e runs/demo && date +demo-%Y%m%d-%H%M%S || echo demo); \
@@ -19,6 +19,9 @@ test: $(READY)
 
 chaos: $(READY)
 	$(BIN)/python -m tests.chaos $(OPTIONS)
+
+fuzz: $(READY)
+	$(BIN)/python -m tests.fuzz $(OPTIONS)
 
 soak: $(READY)
 	$(BIN)/python -m tests.soak $(OPTIONS)

@@ -14,13 +14,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import xxhash
+
 from cluster.part_files import check_part, drop_part, read_part
-from shared.errors import CheckpointError
+from shared.errors import CheckpointError, one_line
 from shared.files import write_atomically
 from shared.registry_facts import LaneCounters, StreamPoint, TrainerCounters
 
 log = logging.getLogger(__name__)
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 MANIFEST = "manifest.json"
 
 
@@ -89,6 +91,7 @@ def seal(
         "lanes": {role: read_part(folder / part_name(role, stream)) for role in lanes},
         "trainers": {role: read_part(folder / part_name(role, stream)) for role in trainers},
     }
+    manifest["digest"] = _digest(manifest)
     write_atomically(folder / MANIFEST, json.dumps(manifest, indent=2).encode())
     return _checkpoint(folder, manifest)
 
@@ -120,12 +123,14 @@ def read_checkpoint(folder: Path) -> Checkpoint:
     try:
         manifest = json.loads(path.read_bytes())
         if manifest["format_version"] != FORMAT_VERSION:
-            raise CheckpointError(f"{path} has format version {manifest['format_version']}, not {FORMAT_VERSION}")
+            raise CheckpointError(f"{path} has format version {manifest['format_version']!s:.60}, not {FORMAT_VERSION}")
+        if manifest.pop("digest") != _digest(manifest):
+            raise CheckpointError(f"{path} is damaged: its checksum does not match")
         for role, part in {**manifest["lanes"], **manifest["trainers"]}.items():
             check_part(folder / part_name(role, manifest["stream"]), part)
         return _checkpoint(folder, manifest)
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise CheckpointError(f"{path} is damaged: {error!r}") from error
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise CheckpointError(f"{path} is damaged: {type(error).__name__}: {one_line(error)}") from error
 
 
 def _checkpoint(folder: Path, manifest: dict[str, Any]) -> Checkpoint:
@@ -136,9 +141,9 @@ def _checkpoint(folder: Path, manifest: dict[str, Any]) -> Checkpoint:
         num_units=manifest["num_units"],
         dead_units=tuple(manifest["dead_units"]),
         scales=manifest["scales"],
-        lanes=tuple(LaneCounters(**part["counters"]) for part in manifest["lanes"].values()),
+        lanes=tuple(LaneCounters.of(part["counters"]) for part in manifest["lanes"].values()),
         trainers={
-            role.removeprefix("trainer-"): TrainerCounters(**part["counters"])
+            role.removeprefix("trainer-"): TrainerCounters.of(part["counters"])
             for role, part in manifest["trainers"].items()
         },
         stream=manifest["stream"],
@@ -209,4 +214,11 @@ def _fact(folder: Path, name: str) -> Any:
 
 def _folders(run_folder: Path) -> list[Path]:
     parent = run_folder / "checkpoints"
-    return [folder for folder in parent.iterdir() if folder.name.isdigit()] if parent.is_dir() else []
+    if not parent.is_dir():
+        return []
+    return [folder for folder in parent.iterdir() if folder.name.isdecimal() and folder.name.isascii()]
+
+
+def _digest(manifest: dict[str, Any]) -> str:
+    """Of all that a manifest says, but for the digest itself."""
+    return xxhash.xxh3_128(json.dumps(manifest, sort_keys=True).encode()).hexdigest()

@@ -27,19 +27,23 @@ def read_part(folder: Path) -> dict[str, Any]:
     try:
         facts = json.loads((folder / PART).read_bytes())
         return {"counters": facts["counters"], "files": facts["files"]}
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise CheckpointError(f"{folder / PART} is damaged: {error!r}") from error
 
 
 def check_part(folder: Path, facts: dict[str, Any]) -> None:
     """Raises CheckpointError, naming the file, if one is not what `facts`, of `read_part`, say."""
-    for name, known in facts["files"].items():
+    try:
+        sums = {str(name): (int(known["bytes"]), str(known["xxh3"])) for name, known in facts["files"].items()}
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise CheckpointError(f"{folder / PART} is damaged: {error!r}") from error
+    for name, (num_bytes, digest) in sums.items():
         path = folder / name
         try:
             size = path.stat().st_size
-            if size != known["bytes"]:
-                raise CheckpointError(f"{path} is damaged: it has {size:,} bytes and had {known['bytes']:,}")
-            if file_digest(path) != known["xxh3"]:
+            if size != num_bytes:
+                raise CheckpointError(f"{path} is damaged: it has {size:,} bytes and had {num_bytes:,}")
+            if file_digest(path) != digest:
                 raise CheckpointError(f"{path} is damaged: its checksum does not match")
         except OSError as error:
             raise CheckpointError(f"{path} is damaged: {error.strerror}") from error

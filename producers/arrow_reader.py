@@ -10,12 +10,12 @@ from typing import Protocol
 import numpy as np
 import pyarrow as pa
 
-from producers.column import check_column, column_documents, num_tokens
+from producers.column import check_column, check_values, column_documents, num_tokens
 from producers.document import Document, Layout
 from producers.shelf import Shelf
 from producers.slices import SLICE, even_slices
 from producers.source_files import SourceFile
-from shared.errors import UserError
+from shared.errors import UserError, one_line
 
 FILE_MAGIC = b"ARROW1"
 
@@ -48,7 +48,7 @@ class ArrowFile:
             with pa.memory_map(self._file.path) if self.is_mapped else self._file.open() as source:
                 table = _read_either_form(source)
         except (pa.ArrowException, OSError) as error:
-            raise UserError(f"{self.shown} is not an Arrow file: {error}") from None
+            raise UserError(f"{self.shown} is not an Arrow file: {one_line(error)}") from None
         check_column(table.schema, self._layout, self.shown)
         return table.select([self._layout.column])
 
@@ -63,6 +63,7 @@ class ArrowReader:
     def slices(self) -> np.ndarray:
         """The table's slices, in order, from the sizes of its record batches."""
         values = self._source.table().column(self._layout.column)
+        check_values(values, self._layout, self._source.shown)
         start, found = 0, [np.zeros(0, SLICE)]
         for chunk in values.chunks:
             tokens = num_tokens(pa.chunked_array([chunk]), self._layout)
@@ -79,7 +80,7 @@ class ArrowReader:
     def documents(self, part: int, start: int, stop: int) -> Iterator[Document]:
         """The documents of rows [start, stop)."""
         values = self._source.table().column(self._layout.column)
-        return column_documents(values.slice(start, stop - start), self._layout)
+        return column_documents(values.slice(start, stop - start), self._layout, self._source.shown)
 
 
 def _read_either_form(source: pa.NativeFile) -> pa.Table:

@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 
 from producers.document import BYTES_PER_TOKEN, Document, Layout
-from shared.errors import UserError
+from shared.errors import UserError, one_line
 
 TEXT = (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view)
 LISTS = (pa.types.is_list, pa.types.is_large_list, pa.types.is_fixed_size_list)
@@ -30,8 +30,17 @@ def num_tokens(values: pa.ChunkedArray, layout: Layout) -> float:
     return values.nbytes / BYTES_PER_TOKEN
 
 
-def column_documents(values: pa.ChunkedArray, layout: Layout) -> Iterator[Document]:
-    """The column's values as documents; nulls are none."""
+def check_values(values: pa.ChunkedArray, layout: Layout, shown: str, full: bool = False) -> None:
+    """Raises UserError if the column is damaged: `full` looks at each value, else at the sizes of buffers alone."""
+    try:
+        values.validate(full=full)
+    except pa.ArrowException as error:
+        raise UserError(f"{shown} is damaged, in its column {layout.column!r}: {one_line(error)}") from None
+
+
+def column_documents(values: pa.ChunkedArray, layout: Layout, shown: str) -> Iterator[Document]:
+    """The column's values as documents; nulls are none. Raises UserError if they are damaged."""
+    check_values(values, layout, shown, full=True)
     values = values.drop_null()
     if layout.tokens_column is None:
         for text in values.to_pylist():

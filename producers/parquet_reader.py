@@ -11,7 +11,7 @@ from producers.document import BYTES_PER_TOKEN, Document, Layout
 from producers.shelf import Shelf
 from producers.slices import SLICE, even_slices
 from producers.source_files import SourceFile
-from shared.errors import UserError
+from shared.errors import UserError, one_line
 
 
 class ParquetReader:
@@ -33,20 +33,20 @@ class ParquetReader:
     def documents(self, part: int, start: int, stop: int) -> Iterator[Document]:
         """The documents of rows [start, stop) of row group `part`."""
         values = self._shelf.get((self._file.path, part), lambda: self._decode(part))
-        return column_documents(values.slice(start, stop - start), self._layout)
+        return column_documents(values.slice(start, stop - start), self._layout, self._file.shown)
 
     def _decode(self, group: int) -> pa.ChunkedArray:
         with self._file.open() as file:
             try:
                 return self._opened(file).read_row_group(group, columns=[self._layout.column]).column(0)
             except (pa.ArrowException, OSError) as error:
-                raise UserError(f"{self._file.shown}: row group {group} is damaged: {error}") from None
+                raise UserError(f"{self._file.shown}: row group {group} is damaged: {one_line(error)}") from None
 
     def _opened(self, file: pa.NativeFile) -> pq.ParquetFile:
         try:
             return pq.ParquetFile(file)
         except (pa.ArrowException, OSError) as error:
-            raise UserError(f"{self._file.shown} is not a Parquet file: {error}") from None
+            raise UserError(f"{self._file.shown} is not a Parquet file: {one_line(error)}") from None
 
     def _of_group(self, index: int, metadata: pq.FileMetaData) -> np.ndarray:
         group = metadata.row_group(index)

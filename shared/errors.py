@@ -4,6 +4,8 @@
 Each takes only its message, so that pickling needs no `__reduce__` of its own.
 """
 
+LONGEST_REASON = 300
+
 
 class HeadraceError(Exception):
     """The root of all of them; its text is one sentence for a person."""
@@ -58,3 +60,9 @@ class HubError(HeadraceError):
 
 class CheckpointError(HeadraceError):
     """A checkpoint cannot be used: `checkpoints/40/trainer-topk-512: weights.safetensors is damaged`."""
+
+
+def one_line(error: BaseException) -> str:
+    """What a library says, which may be several lines, as part of a sentence of ours; not more than a person reads."""
+    text = " ".join(str(error).split())
+    return text if len(text) <= LONGEST_REASON else text[: LONGEST_REASON - 1] + "…"

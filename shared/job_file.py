@@ -1,6 +1,7 @@
 """Reads a job file: YAML, `key=value` overrides, lists that multiply out, errors that name the key as written."""
 
 import itertools
+import math
 import re
 import string
 from pathlib import Path
@@ -16,6 +17,8 @@ from shared.registry_secret import refuse_typed_password
 
 LISTS_THAT_STAY = frozenset({"adam_betas", "group_fractions", "hookpoints", "resample_at_fractions"})
 """Trainer keys whose value is a list in itself."""
+MAX_TRAINERS = 1000
+"""Of one job; lists multiply out fast."""
 
 
 class StrictLoader(yaml.SafeLoader):
@@ -80,10 +83,10 @@ def _read_yaml(text: str, origin: str) -> Any:
 def _apply_override(raw: dict[str, Any], override: str) -> None:
     key, equals, value = override.partition("=")
     if not equals or not key:
-        raise UserError(f"an override must look like key=value, got {override!r}")
+        raise UserError(f"an override must look like key=value, got {shown(override)}")
     if key == "registry":
         refuse_typed_password(value, key)
-    parsed = _read_yaml(value, f"the value of the override {override!r}")
+    parsed = _read_yaml(value, f"the value of the override {shown(override)}")
     *parents, last = re.sub(r"\[(\d+)\]", r".\1", key).split(".")
     target: Any = raw
     for parent in parents:
@@ -94,7 +97,7 @@ def _apply_override(raw: dict[str, Any], override: str) -> None:
     elif isinstance(target, dict):
         target[last] = parsed
     else:
-        raise UserError(f"there is no {key!r} to override")
+        raise UserError(f"there is no {shown(key)} to override")
 
 
 def _child(target: Any, name: str, key: str) -> Any:
@@ -102,7 +105,7 @@ def _child(target: Any, name: str, key: str) -> Any:
         return target.setdefault(name, {})
     if isinstance(target, list) and name.isdigit() and int(name) < len(target):
         return target[int(name)]
-    raise UserError(f"there is no {key!r} to override")
+    raise UserError(f"there is no {shown(key)} to override")
 
 
 def _multiply_trainers(raw: dict[str, Any]) -> list[int]:
@@ -110,6 +113,8 @@ def _multiply_trainers(raw: dict[str, Any]) -> list[int]:
     if not isinstance(raw.get("trainers"), list):
         return []
     combinations = [(index, one) for index, item in enumerate(raw["trainers"]) for one in _multiply_out(item, index)]
+    if len(combinations) > MAX_TRAINERS:
+        raise UserError(f"trainers: there are {len(combinations):,}; a job has at most {MAX_TRAINERS:,}")
     raw["trainers"] = [one for _, one in combinations]
     return [index for index, _ in combinations]
 
@@ -127,6 +132,9 @@ def _multiply_out(item: Any, index: int) -> list[Any]:
     for key, value in lists.items():
         if not value:
             raise UserError(f"trainers[{index}].{key} must not be an empty list")
+    count = math.prod(len(value) for value in lists.values())
+    if count > MAX_TRAINERS:
+        raise UserError(f"trainers[{index}] multiplies out to {count:,} trainers; a job has at most {MAX_TRAINERS:,}")
     combinations = [dict(zip(lists, values, strict=True)) for values in itertools.product(*lists.values())]
     return [_with_name({**item, **combination}, index) for combination in combinations]
 

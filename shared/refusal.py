@@ -1,6 +1,7 @@
 """What is wrong with a job file, as one sentence: the key as it is written, what would be right, the value."""
 
 import difflib
+import itertools
 from typing import Any
 
 from pydantic import ValidationError
@@ -30,13 +31,17 @@ WANTED = {
 }
 """Kinds of pydantic's errors -> what completes `KEY must be …`."""
 SHOWN_CHARACTERS = 60
+MAX_DEPTH = 3
+"""Of lists in lists that an error shows."""
+HUGE = 10**SHOWN_CHARACTERS
 
 
 def refusal(error: ValidationError) -> str:
     """The sentence for the first of the errors; a key that is not known comes before one that is missing for it."""
     found = error.errors(include_url=False, include_context=True)
     first = min(found, key=lambda one: one["type"] != "extra_forbidden")
-    return _sentence(first["type"], first["loc"], first["msg"], first.get("input"), first.get("ctx", {}))
+    sentence = _sentence(first["type"], first["loc"], first["msg"], first.get("input"), first.get("ctx", {}))
+    return " ".join(sentence.splitlines())
 
 
 def nearest(word: str, known: list[str]) -> str | None:
@@ -45,9 +50,23 @@ def nearest(word: str, known: list[str]) -> str | None:
 
 
 def shown(value: object) -> str:
-    """A value from YAML, as errors show it."""
-    text = "nothing" if value is None else repr(value)
+    """A value from YAML, as errors show it: its beginning alone, since a few anchors can stand for a page of text."""
+    text = "nothing" if value is None else _begun(value, MAX_DEPTH)
     return text if len(text) <= SHOWN_CHARACTERS else text[: SHOWN_CHARACTERS - 1] + "…"
+
+
+def _begun(value: object, depth: int) -> str:
+    """`repr`, or as much of it as an error could show."""
+    if isinstance(value, (list, dict)) and not depth:
+        return "…"
+    if isinstance(value, list):
+        return f"[{', '.join(_begun(one, depth - 1) for one in value[:SHOWN_CHARACTERS])}]"
+    if isinstance(value, dict):
+        some = itertools.islice(value.items(), SHOWN_CHARACTERS)
+        return "{" + ", ".join(f"{_begun(key, 0)}: {_begun(one, depth - 1)}" for key, one in some) + "}"
+    if isinstance(value, int) and abs(value) >= HUGE:
+        return "a number of very many digits"
+    return repr(value[:SHOWN_CHARACTERS] if isinstance(value, (str, bytes)) else value)
 
 
 def _sentence(kind: str, loc: tuple[int | str, ...], message: str, value: object, context: dict[str, Any]) -> str:

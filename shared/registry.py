@@ -6,15 +6,14 @@ most that second when it crashes: work is then repeated, never corrupted. A leas
 together on a unix socket, so that one server carries thousands of units a second.
 """
 
-import json
 from typing import Any, cast
 
 import redis
 
 from shared.errors import RegistryError, UserError
 from shared.job_state import JobState
-from shared.registry_connection import registry_errors
-from shared.registry_facts import JobSummary
+from shared.registry_connection import registry_errors, sound_contents
+from shared.registry_facts import JobSummary, TrainerCounters
 from shared.registry_jobs import JobCalls
 from shared.registry_keys import JOBS, SCHEMA, key
 from shared.registry_progress import ProgressCalls
@@ -30,7 +29,8 @@ class Registry(JobCalls, UnitCalls, ProgressCalls):
         word, *facts = self._call("snapshot")
         if word == "unknown":
             raise UserError(f"there is no job named {self.job} in this registry")
-        return parse_snapshot(self.job, facts)
+        with sound_contents(self.job):
+            return parse_snapshot(self.job, facts)
 
 
 SUMMARY_FIELDS = ("state", "message", "output", "created_ms", "driver_ms")
@@ -56,5 +56,8 @@ def _job_fields(client: redis.Redis, name: str) -> tuple[list[str], list[str]]:
 
 def _summary(name: str, now: int, fields: list[str], trainers: list[str]) -> JobSummary:
     state, message, output, created_ms, driver_ms = fields
-    tokens = min((json.loads(record)["rows"] for record in trainers), default=0)
-    return JobSummary(name, JobState(state), message, output, int(created_ms), age_ms(now, driver_ms), tokens)
+    with sound_contents(name):
+        tokens = min((TrainerCounters.from_json(record).rows for record in trainers), default=0)
+        return JobSummary(
+            name, JobState(state), message or "", output or "", int(created_ms), age_ms(now, driver_ms), tokens
+        )

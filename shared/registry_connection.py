@@ -12,7 +12,7 @@ import redis
 from redis.backoff import ExponentialWithJitterBackoff
 from redis.retry import Retry
 
-from shared.errors import HeadraceError, RegistryError, RegistryUnreachable, UserError
+from shared.errors import HeadraceError, RegistryError, RegistryUnreachable, UserError, one_line
 
 TIMEOUT_S = 5.0
 NUM_RETRIES = 5
@@ -107,6 +107,21 @@ def registry_errors(client: redis.Redis) -> Iterator[None]:
         yield
     except redis.RedisError as error:
         raise _worded(error, describe(client)) from error
+    except UnicodeDecodeError as error:
+        raise RegistryError(f"{describe(client)} holds what is not text: {one_line(error)}") from error
+
+
+@contextmanager
+def sound_contents(job: str) -> Iterator[None]:
+    """Words what goes wrong while something is read that Redis holds of `job` and that we have not written so."""
+    try:
+        yield
+    except HeadraceError:
+        raise
+    except (ValueError, TypeError, KeyError, IndexError, AttributeError, ArithmeticError, RecursionError) as error:
+        raise RegistryError(
+            f"what the registry holds of job {job} is damaged: {type(error).__name__}: {one_line(error)}"
+        ) from error
 
 
 def describe(client: redis.Redis) -> str:
@@ -139,5 +154,5 @@ def _worded(error: redis.RedisError, where: str) -> HeadraceError:
     if isinstance(error, (redis.ConnectionError, redis.TimeoutError)):
         return RegistryUnreachable(f"{where} does not answer")
     if str(error).startswith(TEMPORARY):
-        return RegistryUnreachable(f"{where} cannot be used at the moment: {error}")
-    return RegistryError(f"{where} refuses: {error}")
+        return RegistryUnreachable(f"{where} cannot be used at the moment: {one_line(error)}")
+    return RegistryError(f"{where} refuses: {one_line(error)}")

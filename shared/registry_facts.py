@@ -20,8 +20,27 @@ class Record:
 
     @classmethod
     def from_json(cls, text: str) -> Self:
-        known = {one.name for one in fields(cls)}  # type: ignore[arg-type]
-        return cls(**{name: value for name, value in json.loads(text).items() if name in known})
+        """Raises ValueError for what is no record of this kind."""
+        return cls.of(json.loads(text))
+
+    @classmethod
+    def of(cls, written: Any) -> Self:
+        """As `from_json`, for what was read already."""
+        if not isinstance(written, dict):
+            raise ValueError(f"{str(written)[:60]!r} is not a record")
+        kinds = {one.name: one.type for one in fields(cls)}  # type: ignore[arg-type]
+        return cls(**{name: _checked(name, value, kinds[name]) for name, value in written.items() if name in kinds})
+
+
+def _checked(name: str, value: Any, kind: Any) -> Any:
+    """`value`, if a field of type `kind` may hold it: an int is a float, a truth is not a number."""
+    if isinstance(value, bool):
+        is_right = kind is bool
+    else:
+        is_right = isinstance(value, kind) or (isinstance(value, int) and kind in (float, float | None))
+    if not is_right:
+        raise ValueError(f"{name} cannot be {str(value)[:60]!r}")
+    return value
 
 
 @dataclass(frozen=True)

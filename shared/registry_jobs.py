@@ -7,7 +7,7 @@ from typing import Any
 
 from shared.errors import RegistryError, UserError
 from shared.job_state import JobState, sources
-from shared.registry_connection import registry_errors
+from shared.registry_connection import registry_errors, sound_contents
 from shared.registry_facts import DRIVER_DEAD_MS, LaneCounters, StreamPoint
 from shared.registry_keys import JOBS
 from shared.registry_scripts import ScriptCaller
@@ -29,7 +29,8 @@ class JobCalls(ScriptCaller):
             raise UserError(_claim_refusal(self.job, word, output, facts))
         with registry_errors(self._client):
             created_ms = self._client.hget(self._keys["job"], "created_ms")
-            self._client.zadd(JOBS, {self.job: int(str(created_ms))})
+            with sound_contents(self.job):
+                self._client.zadd(JOBS, {self.job: int(str(created_ms))})
         return facts[0]
 
     def begin_stream(self, token: int, point: StreamPoint) -> int:
@@ -73,7 +74,8 @@ class JobCalls(ScriptCaller):
     def job_state(self) -> JobState | None:
         """None when there is no such job."""
         state = self._job_field("state")
-        return JobState(state) if state else None
+        with sound_contents(self.job):
+            return JobState(state) if state else None
 
     def job_yaml(self) -> str | None:
         """The job file as it was claimed."""

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from shared.errors import RegistryError
-from shared.registry_connection import registry_errors
+from shared.registry_connection import registry_errors, sound_contents
 from shared.registry_facts import (
     EvaluationRecord,
     Event,
@@ -40,7 +40,8 @@ class ProgressCalls(ScriptCaller):
     def heartbeats(self) -> dict[str, Heartbeat]:
         """Of every role that was heard since it was claimed."""
         _, now, flat = self._call("heartbeats")
-        return parse_heartbeats(now, flat)
+        with sound_contents(self.job):
+            return parse_heartbeats(now, flat)
 
     def publish_lane(self, lane: int, token: int, counters: LaneCounters) -> None:
         """The lane's counters, in one write; before a block is handed out, so that no trainer is ahead of its lane."""
@@ -65,7 +66,9 @@ class ProgressCalls(ScriptCaller):
 
     def fix_scale(self, hookpoint: str, value: float) -> float:
         """The first one to say it fixes it; gives the value in force, to the last bit."""
-        return float(self._call("fix_scale", hookpoint, repr(float(value)))[1])
+        fixed = self._call("fix_scale", hookpoint, repr(float(value)))[1]
+        with sound_contents(self.job):
+            return float(fixed)
 
     def save_part(self, block: int, part: str, token: int, expected_parts: int) -> bool:
         """`part` (a role) has saved checkpoint `block`; True for the call that makes it complete."""
@@ -75,7 +78,8 @@ class ProgressCalls(ScriptCaller):
         """The blocks of complete checkpoints, oldest first, less those that were forgotten."""
         with registry_errors(self._client):
             found: Any = self._client.zrange(self._keys["checkpoints"], 0, -1)
-        return [int(block) for block in found]
+        with sound_contents(self.job):
+            return [int(block) for block in found]
 
     def forget_checkpoints(self, below: int) -> None:
         """Checkpoints before block `below` are no longer on disk."""
@@ -89,9 +93,9 @@ class ProgressCalls(ScriptCaller):
 
     def events(self, after_id: str = "-", count: int = 100) -> list[Event]:
         """The oldest `count` events after the one of `after_id`; `-` begins at the first that is kept."""
-        return [
-            Event(id, _time_ms(id), one["kind"], one["message"]) for id, one in self._after("events", after_id, count)
-        ]
+        entries = self._after("events", after_id, count)
+        with sound_contents(self.job):
+            return [Event(id, _time_ms(id), one["kind"], one["message"]) for id, one in entries]
 
     def add_metrics(self, source: str, fields: Mapping[str, float | int | str]) -> None:
         """What `source` measured at this moment."""
@@ -102,13 +106,22 @@ class ProgressCalls(ScriptCaller):
     def metrics(self, after_id: str = "-", count: int = 1000) -> list[Measurement]:
         """The oldest `count` measurements after the one of `after_id`; `-` begins at the first that is kept."""
         entries = self._after("metrics", after_id, count)
-        return [Measurement(id, _time_ms(id), one["source"], json.loads(one["fields"])) for id, one in entries]
+        with sound_contents(self.job):
+            return [Measurement(id, _time_ms(id), one["source"], _measured(one["fields"])) for id, one in entries]
 
     def _after(self, name: str, after_id: str, count: int) -> list[tuple[str, dict[str, str]]]:
         start = "-" if after_id == "-" else f"({after_id}"
         with registry_errors(self._client):
             entries: Any = self._client.xrange(self._keys[name], start, "+", count)
         return entries
+
+
+def _measured(text: str) -> dict[str, Any]:
+    """Raises ValueError for what is no measurement."""
+    fields = json.loads(text)
+    if not isinstance(fields, dict):
+        raise ValueError(f"{text[:60]!r} is not a measurement")
+    return fields
 
 
 def _time_ms(stream_id: str) -> int:

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from shared.errors import RegistryError
-from shared.registry_connection import registry_errors
+from shared.registry_connection import registry_errors, sound_contents
 from shared.registry_facts import DeadUnit, End, Lease, Wait
 from shared.registry_scripts import ScriptCaller
 from shared.registry_snapshot import parse_dead
@@ -63,4 +63,5 @@ class UnitCalls(ScriptCaller):
         """The units that were set aside, in order; lanes must be told to pass over them."""
         with registry_errors(self._client):
             found: Any = self._client.hgetall(self._keys["dead"])
-        return list(parse_dead([part for item in found.items() for part in item]))
+        with sound_contents(self.job):
+            return list(parse_dead([part for item in found.items() for part in item]))

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from shared.errors import CheckpointError
+from shared.errors import CheckpointError, one_line
 from shared.row_table import RowFormat, Rows, read_rows, table_metadata
 
 SNAPSHOT_ROWS = 16_384
@@ -106,13 +106,15 @@ class Reservoir:
                 for index in range(reader.num_record_batches):
                     self._restore_batch(pa.Table.from_batches([reader.get_batch(index)]))
         except (OSError, ValueError) as error:
-            raise CheckpointError(f"{path}: {error}") from error
+            raise CheckpointError(f"{path}: {one_line(error)}") from error
         self._generator.bit_generator.state = generator_state
 
     def _restore_batch(self, table: pa.Table) -> None:
         self._format.rows(table.slice(0, 0))
         table_metadata(table)
         rows = read_rows(table)
+        if rows.num_rows > self._num_free:
+            raise ValueError(f"it holds more than the {len(self._live)} rows that there is room for")
         slots = self.take_free(rows.num_rows)
         self.write(slots, rows)
         self.admit(slots)

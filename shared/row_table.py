@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from shared.errors import SchemaError
+from shared.errors import SchemaError, one_line
 
 FORMAT_VERSION = 1
 ADDRESS_COLUMNS = ("unit", "document", "context", "position", "token_id")
@@ -86,8 +86,8 @@ class RowFormat:
         found = table_metadata(table)
         for key, expected in json.loads(self._metadata({})).items():
             if found.get(key) != expected:
-                raise SchemaError(f"row table has {key} {found.get(key)!r}, this job has {expected!r}")
-        return read_rows(table)
+                raise SchemaError(f"row table has {key} {found.get(key)!r:.100}, this job has {expected!r}")
+        return _read(table, self.widths, self.dtype)
 
     def _metadata(self, numbers: Mapping[str, int]) -> bytes:
         facts = {
@@ -113,25 +113,23 @@ def table_metadata(table: pa.Table) -> dict:
         raise SchemaError(f"not a Headrace row table: its schema has no {METADATA_KEY.decode()!r} metadata")
     try:
         facts = json.loads(raw)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise SchemaError("the row table's metadata is not JSON") from error
     version = facts.get("format_version") if isinstance(facts, dict) else None
     if version != FORMAT_VERSION:
-        raise SchemaError(f"row table has format version {version}, this Headrace reads {FORMAT_VERSION}")
+        raise SchemaError(f"row table has format version {version!r:.60}, this Headrace reads {FORMAT_VERSION}")
+    widths, dtype = facts.get("hookpoints"), facts.get("dtype")
+    if not isinstance(widths, dict) or not all(type(width) is int and width > 0 for width in widths.values()):
+        raise SchemaError(f"row table has hookpoints {widths!r:.60}, and not the width of each")
+    if not isinstance(dtype, str) or dtype not in STORAGE:
+        raise SchemaError(f"row table has dtype {dtype!r:.60}; expected {', '.join(STORAGE)}")
     return facts
 
 
 def read_rows(table: pa.Table) -> Rows:
     """The rows of any row table, by what its own metadata says; see `RowFormat.rows`."""
     facts = table_metadata(table)
-    _check_columns(table.schema, facts)
-    table = table.combine_chunks()
-    addresses = np.stack([_column(table, name).to_numpy() for name in ADDRESS_COLUMNS], axis=1)
-    activations = {
-        name: _column(table, name).storage.flatten().to_numpy(zero_copy_only=True).reshape(-1, width)
-        for name, width in facts["hookpoints"].items()
-    }
-    return Rows(addresses, activations)
+    return _read(table, facts["hookpoints"], facts["dtype"])
 
 
 def write_ipc(table: pa.Table, path: Path) -> None:
@@ -145,28 +143,55 @@ def read_ipc(path: Path) -> pa.Table:
     try:
         with pa.memory_map(str(path)) as source:
             table = pa.ipc.open_file(source).read_all()
-    except pa.ArrowInvalid as error:
-        raise SchemaError(f"{path.name} is not an Arrow IPC file: {error}") from error
+        table.validate()
+    except (pa.ArrowException, OSError) as error:
+        raise SchemaError(f"{path.name} is not an Arrow IPC file: {one_line(error)}") from error
     table_metadata(table)
     return table
 
 
-def _check_columns(schema: pa.Schema, facts: dict) -> None:
-    expected = [*ADDRESS_COLUMNS, *facts["hookpoints"]]
+def _read(table: pa.Table, widths: Mapping[str, int], dtype: str) -> Rows:
+    _check_columns(table.schema, widths, dtype)
+    try:
+        table = table.combine_chunks()
+        _check_values(table)
+    except pa.ArrowException as error:
+        raise SchemaError(f"row table is damaged: {one_line(error)}") from error
+    addresses = np.stack([_column(table, name).to_numpy() for name in ADDRESS_COLUMNS], axis=1)
+    activations = {
+        name: _column(table, name).storage.flatten().to_numpy(zero_copy_only=True).reshape(-1, width)
+        for name, width in widths.items()
+    }
+    return Rows(addresses, activations)
+
+
+def _check_values(table: pa.Table) -> None:
+    """Raises SchemaError where a value is missing."""
+    for name in table.schema.names:
+        column = _column(table, name)
+        values = column.storage.flatten() if isinstance(column, pa.ExtensionArray) else column
+        if column.null_count or values.null_count:
+            raise SchemaError(f"row table's column {name} has values that are missing")
+
+
+def _check_columns(schema: pa.Schema, widths: Mapping[str, int], dtype: str) -> None:
+    expected = [*ADDRESS_COLUMNS, *widths]
     if schema.names != expected:
         raise SchemaError(f"row table has columns {', '.join(schema.names)}; expected {', '.join(expected)}")
-    storage = pa.from_numpy_dtype(STORAGE[facts["dtype"]])
+    storage = pa.from_numpy_dtype(STORAGE[dtype])
     for name in ADDRESS_COLUMNS:
         if schema.field(name).type != pa.int32():
             raise SchemaError(f"row table's column {name} is {schema.field(name).type}, expected int32")
-    for name, width in facts["hookpoints"].items():
+    for name, width in widths.items():
         tensor = pa.fixed_shape_tensor(storage, [width])
         if schema.field(name).type != tensor:
             raise SchemaError(f"row table's column {name} is {schema.field(name).type}, expected {tensor}")
 
 
 def _column(table: pa.Table, name: str) -> pa.Array:
-    chunks = table.column(name).chunks
-    return (
-        chunks[0] if chunks else table.schema.field(name).type.wrap_array(pa.array([], table.schema.field(name).type))
-    )
+    chunks, kind = table.column(name).chunks, table.schema.field(name).type
+    if chunks:
+        return chunks[0]
+    if isinstance(kind, pa.BaseExtensionType):
+        return kind.wrap_array(pa.array([], kind.storage_type))
+    return pa.array([], kind)

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from shared.errors import UserError
+from shared.errors import UserError, one_line
 from shared.hookpoints import INPUT
 from trainers.hook_names import family_of
 from trainers.import_options import ImportOptions
@@ -35,7 +35,7 @@ def read(folder: Path, options: ImportOptions) -> tuple[SparseAutoencoder, SaeFa
     config = read_json(folder / CONFIG)
     trainer, buffer = (_section(config, name) for name in ("trainer", "buffer"))
     kind = trainer.get("dict_class")
-    if kind not in KINDS:
+    if not isinstance(kind, str) or kind not in KINDS:
         raise UserError(f"{folder / CONFIG}: trainer.dict_class must be one of {', '.join(KINDS)}, got {kind!r}")
     if buffer.get("io") == "in_and_out":
         raise UserError(f"{folder / CONFIG}: buffer.io is in_and_out, and Headrace does not read its transcoders")
@@ -43,8 +43,10 @@ def read(folder: Path, options: ImportOptions) -> tuple[SparseAutoencoder, SaeFa
     try:
         described, tensors = KINDS[kind](state, trainer)
         sizes = {"d_in": tensors["W_enc"].shape[0], "d_sae": tensors["W_enc"].shape[1]}
-    except (KeyError, AttributeError, IndexError) as error:
-        raise UserError(f"{folder} is damaged: its tensors do not fit trainer.dict_class, {kind} ({error})") from None
+    except (KeyError, AttributeError, IndexError, TypeError, ValueError, RuntimeError) as error:
+        raise UserError(
+            f"{folder} is damaged: its tensors do not fit trainer.dict_class, {kind} ({one_line(error)})"
+        ) from None
     return make_sae({**described, **sizes}, tensors, folder), _facts(folder, trainer, buffer, options)
 
 
@@ -139,11 +141,12 @@ def _jumping(tensors: dict[str, Tensor], threshold: Tensor, subtracts: bool) -> 
 
 def _facts(folder: Path, trainer: State, buffer: State, options: ImportOptions) -> SaeFacts:
     model_name = trainer.get("lm_name")
+    known = options.model_name or model_name
     return options.facts(
         folder,
         "dictionary_learning",
         model_name=model_name,
-        hookpoint=_hookpoint(options.model_name or model_name or "", trainer, buffer),
+        hookpoint=_hookpoint(known if isinstance(known, str) else "", trainer, buffer),
         context_tokens=buffer.get("ctx_len") or 0,
     )
 

@@ -13,6 +13,7 @@ from trainers import dictionary_learning_format, openai_format, saelens_exchange
 from trainers.import_options import ImportOptions
 from trainers.model_card import write_card
 from trainers.saelens_format import load_sae, read_facts, save_sae
+from trainers.weight_files import read_json, read_safetensors
 
 FORMATS: dict[str, ModuleType] = {
     "saelens": saelens_exchange,
@@ -56,6 +57,7 @@ def import_saes(path: Path, origin: str | None, out: Path, options: ImportOption
         _check_free(place)
     for (name, source), place in zip(found, places, strict=True):
         sae, facts = FORMATS[name].read(source, options)
+        _check_beside(source)
         save_sae(sae, place, facts)
         _copy_beside(source, place)
         write_card(place)
@@ -77,6 +79,15 @@ def find_saes(path: Path, origin: str | None = None) -> list[tuple[str, Path]]:
 def _check_free(place: Path) -> None:
     if place.exists() and (not place.is_dir() or any(place.iterdir())):
         raise UserError(f"{place} is there already: give another place, or take it away")
+
+
+def _check_beside(source: Path) -> None:
+    """Raises UserError before anything is written, if what would be copied beside an SAE is damaged."""
+    for path in (source / name for name in BESIDE):
+        if path.is_file() and path.suffix == ".json":
+            read_json(path)
+        elif path.is_file():
+            read_safetensors(path)
 
 
 def _copy_beside(source: Path, place: Path) -> None:

@@ -41,6 +41,7 @@ class ImportOptions:
             transcodes: from the hookpoint's input, for a module, to its output.
             own: what the files hold of `SaeFacts.headrace`.
         """
+        _check_kinds(path, {"model": (model_name, str), "dataset": (dataset, str), "context": (context_tokens, int)})
         model_name, hookpoint = self.model_name or model_name, self.hookpoint or hookpoint
         if not model_name:
             raise UserError(f"{path} does not say which model its SAE is for: give --model")
@@ -53,3 +54,10 @@ class ImportOptions:
         kept = {name: value for name, value in (own or {}).items() if name not in ("inputs", "targets")}
         own = {**kept, "imported_from": origin}
         return SaeFacts(model_name, inputs, targets, context_tokens, dataset, headrace=own)
+
+
+def _check_kinds(path: Path, found: dict[str, tuple[Any, type]]) -> None:
+    """Raises UserError for what a file says of its SAE's origin and that cannot be."""
+    for name, (value, kind) in found.items():
+        if value is not None and (not isinstance(value, kind) or isinstance(value, bool)):
+            raise UserError(f"{path} is damaged: its {name} cannot be {str(value)[:60]!r}")

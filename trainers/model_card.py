@@ -4,7 +4,6 @@ What stands between the two marks is written anew each time; front matter that i
 stay as they are, so that a person can add to a card and it can still be brought up to date.
 """
 
-import json
 import re
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from huggingface_hub import ModelCard, ModelCardData
 from shared.files import write_atomically
 from shared.trainer_config import recorded_place
 from trainers.saelens_format import KNOWN
+from trainers.weight_files import read_json
 
 CARD = "README.md"
 BEGIN, END = "<!-- headrace: begin -->", "<!-- headrace: end -->"
@@ -68,7 +68,7 @@ def write_card(
         library: whose format that is, saelens or sparsify.
     """
     source = described_by or folder
-    config = json.loads((source / "cfg.json").read_bytes())
+    config = read_json(source / "cfg.json")
     parts = [
         f"# {folder.name}\n\n{_summary(config, library)}",
         _table("Quality on held-out text", _numbers(_read(source / "evaluation.json"))),
@@ -171,8 +171,9 @@ def _numbers(found: dict[str, Any]) -> dict[str, Any]:
     numbers = {}
     for path, label in METRICS.items():
         first, _, second = path.partition(".")
-        value = (found.get(first) or {}).get(second) if second else found.get(first)
-        if value is not None:
+        section = found.get(first) if second else found
+        value = section.get(second or first) if isinstance(section, dict) else None
+        if isinstance(value, int | float):
             numbers[label] = f"{value:.1%}" if "_fraction" in path else value
     return numbers
 
@@ -202,7 +203,7 @@ def _code(code: str) -> str:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    return json.loads(path.read_bytes()) if path.is_file() else {}
+    return read_json(path) if path.is_file() else {}
 
 
 def _is_hub_id(model: str) -> bool:

@@ -10,7 +10,7 @@ from typing import Any
 
 from torch import Tensor
 
-from shared.errors import UserError
+from shared.errors import UserError, one_line
 from trainers.import_options import ImportOptions
 from trainers.relu import Relu
 from trainers.sae import SparseAutoencoder
@@ -36,15 +36,17 @@ def read(path: Path, options: ImportOptions) -> tuple[SparseAutoencoder, SaeFact
         if activation == "ReLU":
             sae: SparseAutoencoder = Relu(d_in, num_latents, subtracts_b_dec=True)
         elif k is not None:
+            if type(k) is not int or not 1 <= k <= num_latents:
+                raise ValueError(f"k is {k}, and there are {num_latents} latents")
             sae = TopK(d_in, num_latents, k)
             sae.normalize = "layer_norm" if STATISTICS in state or "activation" in state else "none"
         else:
             raise UserError(f"{path} does not say how many latents are active: give --k")
         sae.load_state_dict({name: tensor.float() for name, tensor in _named(state).items()})
-    except (KeyError, ValueError, AttributeError, RuntimeError) as error:
+    except (KeyError, ValueError, TypeError, AttributeError, RuntimeError) as error:
         if isinstance(error, UserError):
             raise
-        raise UserError(f"{path} is not a checkpoint of openai/sparse_autoencoder ({error})") from None
+        raise UserError(f"{path} is not a checkpoint of openai/sparse_autoencoder ({one_line(error)})") from None
     return sae, options.facts(path, "openai/sparse_autoencoder")
 
 
@@ -60,7 +62,8 @@ def _read_state(path: Path, options: ImportOptions) -> tuple[dict[str, Any], str
     else:
         state = read_pickle(path, options.allow_pickle)
         activation = state.get("activation") or ("ReLU" if STATISTICS in state else "TopK")
-        details = state.get("activation_state_dict") or {}
+        details = state.get("activation_state_dict")
+        details = details if isinstance(details, dict) else {}
         k = details.get("k")
         if details.get("postact_fn", "ReLU") != "ReLU":
             raise UserError(f"{path}: Headrace has no TopK followed by {details['postact_fn']}")

@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from shared.digest import file_digest
-from shared.errors import UserError
+from shared.errors import UserError, one_line
 from shared.files import replace_folder
 from trainers.crosscoder import Crosscoder, ReluCrosscoder, TopKCrosscoder
 from trainers.gated import Gated
@@ -24,6 +24,7 @@ from trainers.jumprelu import JumpReLU
 from trainers.kl import Sigmoid
 from trainers.relu import Relu
 from trainers.sae import SparseAutoencoder
+from trainers.sae_config import check_config, check_fit
 from trainers.sae_facts import SaeFacts
 from trainers.saelens_variants import plain_config, plain_tensors
 from trainers.topk import TopK
@@ -100,13 +101,16 @@ def _check_weights(config: dict[str, Any], folder: Path) -> None:
 def make_sae(config: dict[str, Any], tensors: dict[str, Tensor], folder: Path) -> SparseAutoencoder:
     """The SAE that SAELens' `config` and `tensors` mean; `folder` is for errors."""
     try:
+        check_fit(config, tensors, folder)
         sae = _empty(config, folder)
         sae.normalize = next(ours for ours, theirs in ROW_NORMS.items() if theirs == _normalize_of(config))
         plain = plain_tensors(config, tensors, folder)
         turned = {name: tensor.T if name in TRANSPOSED else tensor for name, tensor in plain.items()}
         sae.load_state_dict({name: tensor.float() for name, tensor in turned.items()})
-    except (KeyError, RuntimeError) as error:
-        raise UserError(f"{folder} is damaged: {CONFIG} and {WEIGHTS} do not fit each other ({error})") from error
+    except (KeyError, TypeError, AttributeError, RuntimeError) as error:
+        raise UserError(
+            f"{folder} is damaged: {CONFIG} and {WEIGHTS} do not fit each other ({one_line(error)})"
+        ) from error
     return sae
 
 
@@ -261,7 +265,10 @@ def _empty_crosscoder(config: dict[str, Any]) -> SparseAutoencoder:
 
 
 def _read_config(path: Path) -> dict[str, Any]:
-    config = plain_config(read_json(path), path)
+    raw = read_json(path)
+    check_config(raw, path)
+    config = plain_config(raw, path)
+    check_config(config, path)
     if _normalize_of(config) not in ROW_NORMS.values():
         raise UserError(
             f"{path} has normalize_activations {config['normalize_activations']!r}; fold it into the weights"

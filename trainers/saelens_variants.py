@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from packaging.version import Version
+from packaging.version import InvalidVersion, Version
 from torch import Tensor
 
 from shared.errors import UserError
@@ -33,7 +33,7 @@ NORMALISATIONS_BEFORE_6 = {None: "none", False: "none", True: "expected_average_
 def plain_config(config: dict[str, Any], path: Path) -> dict[str, Any]:
     """`config` as version 6 would have written it. Raises UserError for an activation function that is not ours."""
     version = config.get("sae_lens_version") or (config.get("metadata") or {}).get("sae_lens_version")
-    if version and Version(version) >= Version("6.0.0rc0"):
+    if version and _version(version, path) >= Version("6.0.0rc0"):
         return config
     config = {RENAMED.get(key, key): value for key, value in config.items()}
     activation = config.get("activation_fn") or "relu"
@@ -49,6 +49,13 @@ def plain_config(config: dict[str, Any], path: Path) -> dict[str, Any]:
         "normalize_activations": NORMALISATIONS_BEFORE_6.get(normalise, normalise),
         "metadata": {key: config[key] for key in METADATA if key in config},
     }
+
+
+def _version(text: str, path: Path) -> Version:
+    try:
+        return Version(text)
+    except InvalidVersion:
+        raise UserError(f"{path} is damaged: sae_lens_version cannot be {text[:60]!r}") from None
 
 
 @torch.no_grad()

@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from shared.errors import UserError
+from shared.errors import UserError, one_line
 from shared.files import replace_folder, write_atomically
 from shared.hookpoints import INPUT
 from trainers.hook_names import sparsify_name
@@ -76,14 +76,19 @@ def read(folder: Path, options: ImportOptions) -> tuple[SparseAutoencoder, SaeFa
         raise UserError(f"{folder / CONFIG}: Headrace has skip_connection for transcoders only")
     try:
         num_latents, d_in = tensors["encoder.weight"].shape
-        sae = TopK(d_in, num_latents, int(config["k"]), subtracts_b_dec=not transcodes)
+        k = int(config["k"])
+        if not 1 <= k <= num_latents:
+            raise ValueError(f"k is {k}, and there are {num_latents} latents")
+        sae = TopK(d_in, num_latents, k, subtracts_b_dec=not transcodes)
         plain = {ours: tensors[theirs].float() for ours, theirs in NAMES.items()}
         if config.get("skip_connection"):
             sae.add_skip()
             plain["W_skip"] = tensors["W_skip"].float().T
         sae.load_state_dict(plain)
-    except (KeyError, TypeError, ValueError, RuntimeError) as error:
-        raise UserError(f"{folder} is damaged: {CONFIG} and {WEIGHTS} do not fit each other ({error})") from None
+    except (KeyError, TypeError, ValueError, OverflowError, RuntimeError) as error:
+        raise UserError(
+            f"{folder} is damaged: {CONFIG} and {WEIGHTS} do not fit each other ({one_line(error)})"
+        ) from None
     return sae, _facts(folder, options, transcodes, config.get("headrace"))
 
 
@@ -132,5 +137,5 @@ def _facts(folder: Path, options: ImportOptions, transcodes: bool, own: dict[str
         transcodes=transcodes,
         context_tokens=run.get("ctx_len") or 0,
         dataset=run.get("dataset") or "",
-        own=own,
+        own=own if isinstance(own, dict) else None,
     )

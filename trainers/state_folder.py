@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from shared.digest import file_digest
-from shared.errors import CheckpointError
+from shared.errors import CheckpointError, one_line
 
 FACTS = "state.json"
 TENSORS = "state.safetensors"
@@ -42,7 +42,7 @@ def read_state_folder(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     except OSError as error:
         raise CheckpointError(f"cannot read {path}: {error.strerror}") from error
     except SafetensorError as error:
-        raise CheckpointError(f"{path} is not a safetensors file: {error}") from error
+        raise CheckpointError(f"{path} is not a safetensors file: {one_line(error)}") from error
 
 
 def _read_facts(path: Path) -> dict[str, Any]:
@@ -50,7 +50,7 @@ def _read_facts(path: Path) -> dict[str, Any]:
         whole = json.loads(path.read_bytes())
     except OSError as error:
         raise CheckpointError(f"cannot read {path}: {error.strerror}") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise CheckpointError(f"{path} is damaged: it is not JSON") from error
     if not isinstance(whole, dict) or not {"facts", "facts_xxh3", "tensors_xxh3"} <= whole.keys():
         raise CheckpointError(f"{path} is damaged: it holds no facts with checksums")

@@ -118,7 +118,7 @@ def test_nothing_is_begun_anew_when_every_checkpoint_is_damaged(tmp_path: Path) 
 
 @pytest.mark.parametrize(
     ("text", "words"),
-    [("{", "is damaged"), ("{}", "is damaged"), ("[]", "is damaged"), ('{"format_version": 3}', "format version 3")],
+    [("{", "is damaged"), ("{}", "is damaged"), ("[]", "is damaged"), ('{"format_version": 9}', "format version 9")],
 )
 def test_damaged_manifest_is_named(tmp_path: Path, text: str, words: str) -> None:
     folder = seal(tmp_path, 20).folder

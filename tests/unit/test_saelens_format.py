@@ -157,7 +157,7 @@ def test_a_bit_that_has_turned_over_in_the_weights_is_found(tmp_path: Path) -> N
     [
         ("architecture", "temporal", "does not read: temporal"),
         ("normalize_activations", "covariance_whitening", "normalize_activations 'covariance_whitening'"),
-        ("d_sae", 95, "do not fit each other"),
+        ("d_sae", 95, "cfg.json has d_in and d_sae"),
     ],
 )
 def test_an_sae_that_would_be_computed_wrongly_is_refused(key: str, value: object, words: str, tmp_path: Path) -> None:
