@@ -18,7 +18,7 @@ from shared.embedded_redis import EmbeddedRedis
 from tests.fuzz.attempt import Verdict, attempt
 from tests.fuzz.targets import TARGETS
 
-PATIENCE_S = 60.0
+PATIENCE_S = 150.0
 """For one input, or for making what is sound; an input that takes longer hangs. Machines may be busy."""
 ROOM_BYTES = 3 * 2**30
 """Of address space, beside what a worker has when it begins: what asks for more is refused by the system."""

@@ -1,0 +1,75 @@
+"""Ray clusters of several raylets on this machine, each with workers and an object store of its own."""
+
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import Any
+
+import psutil
+import ray
+from ray._private.state import actors
+from ray.cluster_utils import Cluster
+
+ALONE = {"object_store_memory": 100 * 2**20, "node_ip_address": "127.0.0.1", "include_dashboard": False}
+
+
+class NodeCluster:
+    """A head, and nodes that come and go; by default no actor finds room on the head."""
+
+    def __init__(self, head_cpus: int = 0) -> None:
+        self._cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": head_cpus, **ALONE})
+        self.address: str = self._cluster.address
+
+    def add(self) -> Any:
+        """A node with room for all actors of a small job."""
+        return self._cluster.add_node(num_cpus=12, **ALONE)
+
+    def remove(self, node: Any) -> None:
+        """What is left of it ends."""
+        self._cluster.remove_node(node, allow_graceful=False)
+
+    def lose(self, node: Any, number: signal.Signals) -> list[psutil.Process]:
+        """SIGKILL: its raylet dies, and the rest with it. SIGSTOP: all of it freezes. Gives its processes."""
+        raylet = psutil.Process(node.all_processes["raylet"][0].process.pid)
+        processes = [raylet, *raylet.children(recursive=True)]
+        for process in processes[:1] if number is signal.SIGKILL else processes:
+            with suppress(psutil.NoSuchProcess):
+                process.send_signal(number)
+        return processes
+
+    def kill_head(self) -> None:
+        """The process that knows the cluster, and the raylet beside it."""
+        for running in ("gcs_server", "raylet"):
+            os.kill(self._cluster.head_node.all_processes[running][0].process.pid, signal.SIGKILL)
+
+    def close(self) -> None:
+        self._cluster.shutdown()
+
+
+@contextmanager
+def node_cluster(head_cpus: int = 0) -> Iterator[NodeCluster]:
+    """Runs until the block ends."""
+    cluster = NodeCluster(head_cpus)
+    try:
+        yield cluster
+    finally:
+        cluster.close()
+
+
+def node_of(role: str, nodes: list[Any]) -> Any:
+    """Which of `nodes` the live actor of that name is on."""
+    (found,) = [one for one in actors().values() if one["Name"] == role and one["State"] == "ALIVE"]
+    return next(node for node in nodes if node.node_id == found["Address"]["NodeID"])
+
+
+def join(cluster: NodeCluster) -> None:
+    """Makes this process a driver on it."""
+    ray.init(address=cluster.address, namespace="headrace-tests", log_to_driver=False, logging_level="ERROR")
+
+
+def wake(processes: list[psutil.Process]) -> None:
+    """Lets processes that were stopped go on, where they still are."""
+    for process in processes:
+        with suppress(psutil.NoSuchProcess):
+            process.send_signal(signal.SIGCONT)

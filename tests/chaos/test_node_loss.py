@@ -1,0 +1,134 @@
+"""A node of the cluster goes away under a running job, dead or silent; or the head does. The weights are the same.
+
+Three raylets on one machine, each with its own workers and object store: blocks cross from one to the other. A node
+that is frozen whole answers nobody, as one does whose cable was cut; what a network does besides is not tried here.
+"""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+import ray
+
+from cluster.controller import Outcome
+from shared.config import Job
+from shared.job_file import dump_job
+from shared.job_state import JobState
+from shared.ledger import ledger
+from shared.registry import Registry
+from shared.registry_connection import RegistryAddress
+from shared.registry_place import open_registry
+from tests.chaos.node_cluster import NodeCluster, join, node_cluster, node_of, wake
+from tests.integration.ray_cluster import ROOT
+from tests.integration.scenario import make_job, run, weights, when_block
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+LIMIT_S = 300.0
+
+
+class Ground:
+    """Jobs alike, on one external Redis, and how they end where nothing happens."""
+
+    def __init__(self, folder: Path, model: str, corpus: str, registry: str) -> None:
+        self._folder, self._model, self._corpus, self._registry = folder, model, corpus, registry
+        self._end: dict[str, bytes] = {}
+
+    def job(self, name: str) -> Job:
+        changes = {"name": name, "registry": self._registry, "producers__count": 2}
+        return make_job(self._folder / name, self._model, self._corpus, **changes)
+
+    def end(self) -> dict[str, bytes]:
+        """The weights of a job that nothing happened to, run in this process's Ray at first."""
+        if not self._end:
+            whole = self.job("whole")
+            assert run(whole).outcome is Outcome.FINISHED
+            self._end = weights(whole)
+        return self._end
+
+
+@pytest.fixture(scope="module")
+def ground(
+    tmp_path_factory: pytest.TempPathFactory, gpt2_folder: str, corpus_folder: str, external_address: RegistryAddress
+) -> Ground:
+    return Ground(tmp_path_factory.mktemp("nodes"), gpt2_folder, corpus_folder, external_address.url)
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[NodeCluster]:
+    with node_cluster() as cluster:
+        join(cluster)
+        yield cluster
+        ray.shutdown()
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
+def test_what_was_on_a_lost_node_is_replaced_elsewhere(
+    number: signal.Signals, ground: Ground, cluster: NodeCluster
+) -> None:
+    nodes, lost = [cluster.add(), cluster.add()], list[psutil.Process]()
+    try:
+        expected, job = ground.end(), ground.job(f"loses-a-node-{number.name.lower()}")
+        strike = when_block(9, lambda registry: lost.extend(cluster.lose(node_of("lane-0", nodes), number)))
+        seen = run(job, meanwhile=strike)
+    finally:
+        wake(lost)
+        for node in nodes:
+            cluster.remove(node)
+    assert lost and seen.outcome is Outcome.FINISHED and seen.imbalances == []
+    assert any(message.startswith("lane-0 ") for message in seen.events), seen.events
+    assert len(seen.digests) == 1 and weights(job) == expected
+
+
+def test_a_job_whose_head_died_goes_on_in_another_cluster(ground: Ground, cluster: NodeCluster) -> None:
+    job = ground.job("loses-the-head")
+    folder = Path(job.output).parent
+    folder.mkdir(parents=True)
+    (folder / "job.yaml").write_text(dump_job(job))
+    with open_registry(job.registry, folder) as client:
+        registry = Registry(client, job.name)
+        with node_cluster(head_cpus=12) as first:
+            driver = _headrace(first, "run", str(folder / "job.yaml"))
+            _await_block(registry, 9, driver)
+            first.kill_head()
+            assert driver.wait(LIMIT_S) != 0
+        with node_cluster(head_cpus=12) as second:
+            _resume(second, job.output, registry)
+        snapshot = registry.snapshot()
+    assert snapshot.job.state is JobState.FINISHED and ledger(snapshot).imbalances() == []
+    if not ground._end:
+        nodes = [cluster.add()]
+        ground.end()
+        cluster.remove(nodes[0])
+    assert weights(job) == ground.end()
+
+
+def _headrace(cluster: NodeCluster, *words: str) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-m", "cluster", *words]
+    environment = {**os.environ, "RAY_ADDRESS": cluster.address}
+    return subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+
+def _await_block(registry: Registry, block: int, driver: subprocess.Popen[bytes]) -> None:
+    deadline = time.monotonic() + LIMIT_S
+    while True:
+        assert driver.poll() is None and time.monotonic() < deadline, "the job did not come so far"
+        cursors = [one.cursor for one in registry.snapshot().trainers.values()] if registry.job_state() else []
+        if cursors and min(cursors) >= block:
+            return
+        time.sleep(0.05)
+
+
+def _resume(cluster: NodeCluster, run_folder: str, registry: Registry) -> None:
+    """Typed until it is taken: the older driver counts as alive for some seconds."""
+    deadline = time.monotonic() + LIMIT_S
+    while registry.job_state() is not JobState.FINISHED:
+        assert time.monotonic() < deadline, "the job does not end"
+        driver = _headrace(cluster, "resume", run_folder)
+        driver.wait(LIMIT_S)
+        time.sleep(1.0)
