@@ -14,12 +14,17 @@ from multiprocessing.context import ForkServerContext
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from shared.embedded_redis import EmbeddedRedis
 from tests.fuzz.attempt import Verdict, attempt
 from tests.fuzz.targets import TARGETS
 
-PATIENCE_S = 150.0
-"""For one input, or for making what is sound; an input that takes longer hangs. Machines may be busy."""
+PATIENCE_CPU_S = 60.0
+"""Of processor time, for one input or for making what is sound; an input that takes more hangs."""
+PATIENCE_S = 600.0
+"""The same by the clock, for one that waits for something; machines may be busy."""
+LOOK_S = 5.0
 ROOM_BYTES = 3 * 2**30
 """Of address space, beside what a worker has when it begins: what asks for more is refused by the system."""
 
@@ -68,8 +73,8 @@ def _of_one_worker(name: str, seeds: range, folder: Path) -> Iterator[Verdict]:
     at = seeds.start
     try:
         while at < seeds.stop:
-            if not here.poll(PATIENCE_S):
-                yield Verdict(at, None, f"hangs: no answer in {PATIENCE_S:.0f} s")
+            if not _answers(here, worker.pid):
+                yield Verdict(at, None, "hangs")
                 return
             try:
                 yield (verdict := here.recv())
@@ -86,6 +91,22 @@ def _of_one_worker(name: str, seeds: range, folder: Path) -> Iterator[Verdict]:
         worker.join(30)
         for left in folder.glob("ground-*"):
             EmbeddedRedis(left).stop()  # of a worker that could not do it itself
+
+
+def _answers(here: Connection, pid: int) -> bool:
+    """Whether an answer comes, or an end, before patience is over."""
+    begun_s, spent_s = time.monotonic(), _cpu_s(pid)
+    while not here.poll(LOOK_S):
+        if time.monotonic() - begun_s > PATIENCE_S or _cpu_s(pid) - spent_s > PATIENCE_CPU_S:
+            return False
+    return True
+
+
+def _cpu_s(pid: int) -> float:
+    with contextlib.suppress(psutil.NoSuchProcess):
+        times = psutil.Process(pid).cpu_times()
+        return float(times.user + times.system)
+    return 0.0
 
 
 def workers() -> ForkServerContext:

@@ -71,8 +71,8 @@ class Checkpoints(Target):
             mutate_file(draw, draw.choice(files))
 
     def feed(self, draw: random.Random, folder: Path) -> None:
-        told: list[str] = []
-        found = checkpoints.newest(folder / "run", told.append)
+        sentences: list[str] = []
+        found = checkpoints.newest(folder / "run", sentences.append)
         assert found is not None and found.block in (2, 4)
         sound = self._sound[found.block]
         facts = (found.fingerprint, found.num_units, found.dead_units, found.scales, found.lanes, found.trainers)
@@ -82,8 +82,8 @@ class Checkpoints(Target):
         for role, state in self._states[found.block].items():
             assert states[role] == state, f"{role} is another than was saved"
         self._look_for_parts(folder / "run")
-        if told:
-            raise CheckpointError(told[0])
+        if sentences:
+            raise CheckpointError(sentences[0])
 
     def _look_for_parts(self, run: Path) -> None:
         """As a driver does that replaces an actor; what is damaged it takes away, so in a copy."""

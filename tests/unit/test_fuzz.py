@@ -13,6 +13,7 @@ NUMBER = 3000
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("name", SHARES)
 def test_damaged_input_is_refused_in_a_sentence(name: str) -> None:
     tally = run_target(name, range(NUMBER * SHARES[name] // 1000))
