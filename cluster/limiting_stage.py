@@ -51,7 +51,7 @@ def limiting_stage(snapshot: Snapshot, job: Job) -> LimitingStage | None:
 
 def blocks_ready(lanes: tuple[LaneFacts, ...]) -> int:
     """How many blocks, from block 0 on, have come without a gap; the lanes take turns, so the last one decides."""
-    open_lanes = [_next_block(lane) for lane in lanes if not _is_done(lane)]
+    open_lanes = [_next_block(lane) for lane in lanes if not lane.counters.has_ended]
     return min(open_lanes) if open_lanes else max(_next_block(lane) for lane in lanes) - len(lanes) + 1
 
 
@@ -97,7 +97,3 @@ def _producers(lane: LaneFacts, job: Job) -> LimitingStage:
 def _next_block(lane: LaneFacts) -> int:
     """The farthest ever: while a restored lane catches up, trainers still have what it gave before."""
     return max(lane.counters.next_block, lane.high_block)
-
-
-def _is_done(lane: LaneFacts) -> bool:
-    return lane.counters.satisfied and lane.counters.resident == 0

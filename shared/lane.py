@@ -442,7 +442,7 @@ class Lane:
         counters = self._counts()
         if self._publish(counters):
             self._told_below = counters.next_block
-            self._told_end = counters.satisfied and not counters.resident
+            self._told_end = counters.has_ended
             self._lock.notify_all()
         return counters
 

@@ -77,15 +77,10 @@ def rows_below(cursor: int, lanes: tuple[LaneFacts, ...], block_rows: int) -> in
     total = 0
     for number, lane in enumerate(lanes):
         read, emitted = (blocks_below(block, number, len(lanes)) for block in (cursor, lane.high_block))
-        if read > emitted and not has_ended(lane):
+        if read > emitted and not lane.high_ended:
             return None
         total += lane.high_emitted if read >= emitted else read * block_rows
     return total
-
-
-def has_ended(lane: LaneFacts) -> bool:
-    """It will emit no more: trainers pass over the blocks that it would have had, if the corpus had been longer."""
-    return lane.counters.satisfied and lane.counters.resident == 0
 
 
 def _trainer(name: str, one: TrainerCounters, snapshot: Snapshot) -> TrainerLedger:

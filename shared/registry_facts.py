@@ -77,6 +77,11 @@ class LaneCounters(Record):
     trouble: str = ""
     """Why it cannot do all that it should for now: a sentence."""
 
+    @property
+    def has_ended(self) -> bool:
+        """It emits no more: trainers pass over the blocks that it would have had, if the corpus had been longer."""
+        return self.satisfied and self.resident == 0
+
 
 @dataclass(frozen=True)
 class TrainerCounters(Record):

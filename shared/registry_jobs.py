@@ -103,7 +103,7 @@ def _stream_facts(point: StreamPoint) -> dict[str, object]:
 
 def _lane_facts(point: LaneCounters) -> dict[str, object]:
     """What rewinding computes with, and the record as it is to be read again."""
-    marks = ("head", "pushed", "open_rows", "emitted", "next_block", "satisfied")
+    marks = ("head", "pushed", "open_rows", "emitted", "next_block", "satisfied", "has_ended")
     return {**{name: getattr(point, name) for name in marks}, "record": point.to_json()}
 
 

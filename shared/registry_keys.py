@@ -6,7 +6,7 @@
 | roles      | hash   | role -> the token in force |
 | heartbeats | hash   | role -> `ms progress progress_ms` |
 | lanes      | hash   | lane -> its LaneCounters as JSON |
-| marks      | hash   | of each lane j, `head:j next:j satisfied:j base:j floor:j high_block:j high_emitted:j` |
+| marks      | hash   | of each lane j, `head:j next:j satisfied:j base:j floor:j high_block:j high_emitted:j high_ended:j` |
 | trainers   | hash   | trainer -> its TrainerCounters as JSON |
 | leases     | zset   | unit, by the ms at which its lease ends |
 | ready      | zset   | unit that was leased before and came back, by its number |
@@ -26,7 +26,7 @@
 Outside of any job: `headrace:jobs`, a zset of the jobs' names by the ms of their creation.
 """
 
-SCHEMA = 1
+SCHEMA = 2
 JOBS = "headrace:jobs"
 NAMES = (
     "job",

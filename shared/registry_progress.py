@@ -45,7 +45,8 @@ class ProgressCalls(ScriptCaller):
 
     def publish_lane(self, lane: int, token: int, counters: LaneCounters) -> None:
         """The lane's counters, in one write; before a block is handed out, so that no trainer is ahead of its lane."""
-        marks = (counters.head, counters.next_block, counters.emitted, int(counters.satisfied))
+        flags = (int(counters.satisfied), int(counters.has_ended))
+        marks = (counters.head, counters.next_block, counters.emitted, *flags)
         word, *facts = self._call("publish_lane", lane, token, *marks, counters.to_json())
         if word == "backwards":
             raise RegistryError(f"lane-{lane} cannot go from unit {facts[0]} back to {counters.head} by itself")

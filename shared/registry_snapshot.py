@@ -44,6 +44,8 @@ class LaneFacts:
     """The highest `next_block` ever, which a lane that was restored is still below."""
     high_emitted: int
     """Rows emitted when `next_block` was at its highest."""
+    high_ended: bool = False
+    """It has ended before, and does so again at the same block: trainers may be beyond its end already."""
 
 
 @dataclass(frozen=True)
@@ -145,6 +147,7 @@ def _lanes(records: dict[str, str], marks: dict[str, str], rows: dict[str, str])
             next_unit=int(marks[f"next:{lane}"]),
             high_block=int(marks[f"high_block:{lane}"]),
             high_emitted=int(marks[f"high_emitted:{lane}"]),
+            high_ended=marks[f"high_ended:{lane}"] == "1",
         )
         for lane in range(count)
     )

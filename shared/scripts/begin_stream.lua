@@ -13,6 +13,7 @@ for index, lane in ipairs(point.lanes) do
   place_lane(index - 1, lane)
   set_mark('high_block', index - 1, lane.next_block)
   set_mark('high_emitted', index - 1, lane.emitted)
+  set_mark('high_ended', index - 1, lane.has_ended and 1 or 0)
 end
 for _, unit in ipairs(redis.call('HKEYS', K.dead)) do
   if not is_taken_in(tonumber(unit)) then redis.call('HDEL', K.dead, unit) end

@@ -1,8 +1,10 @@
--- publish_lane(lane, token, head, next_block, emitted, satisfied, record) -> {'ok'} | {'backwards', head before}
+-- publish_lane(lane, token, head, next_block, emitted, satisfied, ended, record) -> {'ok'} | {'backwards', head before}
 -- The lane's counters in one write. Units that its head has passed are done, whoever holds them; their rows stay counted.
--- high_block and high_emitted remember the farthest that the lane ever was, for trainers that read on while it catches up.
+-- high_block, high_emitted and high_ended remember the farthest that the lane ever was, for trainers that read on while
+-- it catches up.
 local lane, token, head = tonumber(ARGV[1]), ARGV[2], tonumber(ARGV[3])
-local next_block, emitted, satisfied, record = tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6]), ARGV[7]
+local next_block, emitted = tonumber(ARGV[4]), tonumber(ARGV[5])
+local satisfied, ended, record = tonumber(ARGV[6]), tonumber(ARGV[7]), ARGV[8]
 local refusal = stale_role('lane-' .. lane, token)
 if refusal then return refusal end
 local lanes, before, base = tonumber(job('num_lanes') or 0), mark('head', lane), mark('base', lane)
@@ -22,5 +24,6 @@ if next_block >= mark('high_block', lane) then
   set_mark('high_block', lane, next_block)
   set_mark('high_emitted', lane, emitted)
 end
+if ended == 1 then set_mark('high_ended', lane, 1) end
 redis.call('HSET', K.lanes, lane, record)
 return {'ok'}

@@ -14,7 +14,7 @@ from tests.redis_fixtures import ask_for_unit, claim
 
 def lane(announced: int = 1000, **counters: int) -> LaneFacts:
     one = LaneCounters(**counters)  # type: ignore[arg-type]
-    return LaneFacts(one, announced, next_unit=9, high_block=one.next_block, high_emitted=one.emitted)
+    return LaneFacts(one, announced, 9, one.next_block, high_emitted=one.emitted, high_ended=one.has_ended)
 
 
 def snapshot(lanes: tuple[LaneFacts, ...], **trainers: TrainerCounters) -> Snapshot:
@@ -68,6 +68,13 @@ def test_short_last_block_balances() -> None:
     lanes = (lane(pushed=200, emitted=200, next_block=4), lane(pushed=130, emitted=130, next_block=5))
     assert ledger(snapshot(lanes, a=TrainerCounters(cursor=4, rows=330))).imbalances() == []
     assert rows_below(3, lanes, 100) == 300
+
+
+def test_trainer_beyond_the_end_of_a_lane_that_was_restored_balances() -> None:
+    """The lane had ended with blocks 0 and 2; the other one goes on, and the trainer with it."""
+    back = dataclasses.replace(lane(emitted=200, next_block=4), counters=LaneCounters(), high_ended=True)
+    lanes = (back, lane(pushed=400, emitted=400, next_block=9))
+    assert ledger(snapshot(lanes, a=TrainerCounters(cursor=8, rows=600))).imbalances() == []
 
 
 def test_lane_that_was_restored_is_held_against_its_farthest() -> None:

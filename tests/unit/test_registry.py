@@ -12,7 +12,7 @@ from shared.errors import RegistryError, StaleToken, UserError
 from shared.job_state import TRANSITIONS, JobState
 from shared.registry import Registry, list_jobs
 from shared.registry_facts import EvaluationRecord, LaneCounters, StreamPoint, TrainerCounters
-from shared.registry_keys import key
+from shared.registry_keys import SCHEMA, key
 from tests.redis_fixtures import claim
 
 
@@ -158,9 +158,11 @@ def test_unknown_job_is_named(registry: Registry) -> None:
 
 
 def test_unknown_schema_is_refused_by_name(client: redis.Redis, registry: Registry, driver: int) -> None:
-    client.hset(key(registry.job, "job"), "schema", "2")
+    client.hset(key(registry.job, "job"), "schema", SCHEMA + 1)
     for look in (registry.snapshot, lambda: list_jobs(client)):
-        with pytest.raises(RegistryError, match=f"job {registry.job} has registry schema 2, this Headrace knows 1"):
+        with pytest.raises(
+            RegistryError, match=f"job {registry.job} has registry schema {SCHEMA + 1}, this Headrace knows {SCHEMA}"
+        ):
             look()
     client.delete(key(registry.job, "job"))
 
@@ -175,6 +177,17 @@ def test_older_holder_of_a_role_is_refused_everywhere(registry: Registry, driver
         registry.save_part(0, "lane-0", old, 1)
     registry.publish_lane(0, new, LaneCounters(pushed=3, staged=3))
     assert registry.snapshot().lanes[0].counters.pushed == 3
+
+
+def test_lane_that_had_ended_is_remembered_as_ended_when_it_goes_back(registry: Registry, driver: int) -> None:
+    """Trainers that are beyond its end are not ahead of it while it catches up."""
+    token = claim(registry, "lane-0")
+    registry.publish_lane(0, token, LaneCounters(pushed=7, resident=7, satisfied=True))
+    assert not registry.snapshot().lanes[0].high_ended
+    registry.publish_lane(0, token, LaneCounters(pushed=7, emitted=7, next_block=1, satisfied=True))
+    registry.rewind_lane(driver, 0, LaneCounters())
+    facts = registry.snapshot().lanes[0]
+    assert facts.high_ended and not facts.counters.has_ended
 
 
 def test_driver_that_was_replaced_gives_no_roles_and_takes_no_units(registry: Registry, driver: int) -> None:
