@@ -6,7 +6,7 @@
 | roles      | hash   | role -> the token in force |
 | heartbeats | hash   | role -> `ms progress progress_ms` |
 | lanes      | hash   | lane -> its LaneCounters as JSON |
-| marks      | hash   | of each lane j, `head:j next:j satisfied:j base:j floor:j high_block:j high_emitted:j high_ended:j` |
+| marks      | hash   | of lane j `head:j next:j satisfied:j base:j floor:j`, `high_MARK:j` of block, emitted, ended |
 | trainers   | hash   | trainer -> its TrainerCounters as JSON |
 | leases     | zset   | unit, by the ms at which its lease ends |
 | ready      | zset   | unit that was leased before and came back, by its number |

@@ -160,9 +160,8 @@ def test_unknown_job_is_named(registry: Registry) -> None:
 def test_unknown_schema_is_refused_by_name(client: redis.Redis, registry: Registry, driver: int) -> None:
     client.hset(key(registry.job, "job"), "schema", SCHEMA + 1)
     for look in (registry.snapshot, lambda: list_jobs(client)):
-        with pytest.raises(
-            RegistryError, match=f"job {registry.job} has registry schema {SCHEMA + 1}, this Headrace knows {SCHEMA}"
-        ):
+        said = f"job {registry.job} has registry schema {SCHEMA + 1}, this Headrace knows {SCHEMA}"
+        with pytest.raises(RegistryError, match=said):
             look()
     client.delete(key(registry.job, "job"))
 
