@@ -206,9 +206,18 @@ class Crew:
             except ValueError:
                 if time.monotonic() > deadline:
                     raise
-                with suppress(ValueError):  # of a driver that hung: its actors hold their names and no valid token
-                    ray.kill(ray.get_actor(role))
+                self._end_namesake(role)
                 time.sleep(0.1)
+
+    def _end_namesake(self, role: str) -> None:
+        """Ends an actor of a driver that hung: it holds its name, and no valid token.
+
+        Whoever is found before the registry confirms our token was not started by a driver after us.
+        """
+        with suppress(ValueError):
+            holder = ray.get_actor(role)
+            self._registry.heartbeat_driver(self._token)
+            ray.kill(holder)
 
     def _strategy(self, role: str) -> Any:
         """Producers spread out; trainers keep to this node, where the lanes are, so that a block is there once."""
