@@ -1,6 +1,7 @@
 """One order and the same weights, bit by bit, however many producers and trainers there are and whichever dies."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -52,10 +53,18 @@ def test_a_producer_that_is_killed_changes_nothing(
     assert any(message.startswith("producer-0 died") for message in seen.events)
 
 
-def test_one_trainer_alone_gets_the_weights_that_it_gets_among_four(
-    tmp_path: Path, gpt2_folder: str, corpus_folder: str, undisturbed: tuple[Seen, dict[str, bytes]]
+ALONE = [TRAINERS[0] | {"num_latents": 64}, TRAINERS[0] | {"num_latents": 128}, *TRAINERS[1:]]
+
+
+@pytest.mark.parametrize("trainer", ALONE, ids=["topk-64", "topk-128", "topk-slow", "relu"])
+def test_each_trainer_alone_gets_the_weights_that_it_gets_among_four(
+    trainer: dict[str, Any],
+    tmp_path: Path,
+    gpt2_folder: str,
+    corpus_folder: str,
+    undisturbed: tuple[Seen, dict[str, bytes]],
 ) -> None:
-    job = make_job(tmp_path, gpt2_folder, corpus_folder, trainers=TRAINERS[1:2])
+    job = make_job(tmp_path, gpt2_folder, corpus_folder, trainers=[trainer])
     check(run(job), weights(job), undisturbed)
 
 

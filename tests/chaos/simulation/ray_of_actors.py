@@ -143,6 +143,9 @@ class RayOfActors:
         self._channels: dict[tuple[Process, Actor], deque[tuple[str, tuple[Any, ...], Reference]]] = {}
         self.lingering_s: Callable[[], float] = lambda: 0.0
         """How long an actor that is being killed goes on."""
+        self._pushes: dict[Process, list[Reference]] = {}
+        self.most_unanswered = 0
+        """Pushes that one producer had waiting at the same time."""
 
     def living(self) -> list[Actor]:
         return [actor for actor in self.actors if actor.is_alive and not actor.is_known_dead]
@@ -169,12 +172,20 @@ class RayOfActors:
 
     def call(self, actor: Actor, method: str, args: tuple[Any, ...]) -> Reference:
         answer = Reference()
+        if method == "push":
+            self._count_push(answer)
         actor.pending[answer] = None
         channel = self._channels.setdefault((World.current.process, actor), deque())
         channel.append((method, args, answer))
         World.current.spawn(NETWORK, self._deliver, actor, channel)
         World.current.point()
         return answer
+
+    def _count_push(self, answer: Reference) -> None:
+        pusher = World.current.process
+        unanswered = [one for one in self._pushes.get(pusher, []) if not one.is_done] + [answer]
+        self._pushes[pusher] = unanswered
+        self.most_unanswered = max(self.most_unanswered, len(unanswered))
 
     def _deliver(self, actor: Actor, channel: deque[tuple[str, tuple[Any, ...], Reference]]) -> None:
         method, args, answer = channel.popleft()

@@ -35,6 +35,8 @@ CALM_S = 900.0
 """Of the world's clock, in which a job must end when nothing happens to it any more."""
 FORGOTTEN = "there is no job named"
 """Of a driver whose Redis forgot the second in which the job began."""
+MAX_UNANSWERED = 2
+"""Pushes of one producer: the lane's answer is the credit for the next."""
 STEPS_A_LOOK = 100
 """An outsider looks at the registry so often, at moments that the seed draws, between any two steps."""
 
@@ -216,6 +218,7 @@ class Schedule:
         return outcome
 
     def _check_end(self) -> None:
+        assert self._ray.most_unanswered <= MAX_UNANSWERED, f"{self._ray.most_unanswered} pushes were unanswered"
         assert self.imbalances == [] or self.has_forgotten, self.imbalances[0]
         registry = self._address.registry(self.job.name)
         snapshot = registry.snapshot()
