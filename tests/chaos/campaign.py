@@ -45,7 +45,9 @@ SHAPES = (
     {"producers__count": 2, "stream__lanes": 2, "stream__spool_bytes": "64MiB"},
 )
 """Of the jobs: what the order of rows depends on is their number of lanes."""
-NUM_BLOCKS = 200
+NUM_BLOCKS = 450
+LAST_BLOCK = 200
+"""Faults are due by then, each when the one before it is over: the rest is for those that take long."""
 STARTS = 10
 FAULTS_A_JOB = 12
 """A job of several minutes takes longest to start."""
@@ -126,7 +128,7 @@ def _dealt(faults: list[tuple[str, str]]) -> list[list[tuple[str, str]]]:
 def _timed(job: list[tuple[str, str]], draw: random.Random) -> list[Fault]:
     """Each at a block of its own, in order; last those during which the stream goes on, maybe to its end."""
     job = sorted(job, key=lambda one: one[0] in ("producer", "evaluator") and one[1] != "kill")
-    blocks = sorted(draw.sample(range(NUM_BLOCKS - 6), len(job)))
+    blocks = sorted(draw.sample(range(LAST_BLOCK), len(job)))
     return [Fault(role, kind, block, _lasts_s(role, kind)) for (role, kind), block in zip(job, blocks, strict=True)]
 
 

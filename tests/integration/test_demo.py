@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from sae_lens import SAE
 
 from cluster.checkpoints import newest
 from trainers import load_sae, read_facts
@@ -59,7 +58,10 @@ def test_all_four_have_read_the_same_and_nothing_is_missing(demo: tuple[Path, st
     assert newest(folder) is not None
 
 
+@pytest.mark.filterwarnings("ignore")
 def test_each_sae_is_opened_here_and_by_saelens(demo: tuple[Path, str]) -> None:
+    from sae_lens import SAE
+
     folder, _ = demo
     x = torch.randn(64, 128, generator=torch.Generator().manual_seed(0))
     for name, num_latents in LATENTS.items():

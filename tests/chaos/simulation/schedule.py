@@ -220,8 +220,9 @@ class Schedule:
     def _check_end(self) -> None:
         assert self._ray.most_unanswered <= MAX_UNANSWERED, f"{self._ray.most_unanswered} pushes were unanswered"
         assert self.imbalances == [] or self.has_forgotten, self.imbalances[0]
-        registry = self._address.registry(self.job.name)
-        snapshot = registry.snapshot()
+        while self._server.is_away:
+            self._world.sleep(1.0)
+        snapshot = self._address.registry(self.job.name).snapshot()
         assert snapshot.job.state is JobState.FINISHED, snapshot.job.state
         assert ledger(snapshot).imbalances() == [] or self.has_forgotten  # units' sizes that it lost stay unknown
         dead = tuple(one.unit for one in snapshot.units.dead)
