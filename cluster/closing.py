@@ -38,6 +38,8 @@ def next_commands(job: Job) -> list[str]:
     return [
         f"{command()} status {run}",
         *([f"{command()} evaluate {run}"] if _has_held_out_text(Path(job.output)) else []),
+        f"{command()} features collect {run}",
+        f"{command()} ui {run}",
         f"{python} -c {_program(f'from trainers import load_sae; print(load_sae({first!r}))')}",
         f"{python} -c {_program(f'from sae_lens import SAE; print(SAE.load_from_disk({first!r}).cfg)')}",
     ]

@@ -45,7 +45,9 @@ def test_it_ends_in_a_table_and_in_what_to_do_next(demo: tuple[Path, str]) -> No
     assert all(float(found["dead"]) < 20 for found in lines.values())
     assert str(folder / "report.html") in printed.replace("\n", "") and (folder / "report.html").stat().st_size > 50_000
     assert f"{folder / 'saes'}/" in printed.replace("\n", "")
-    assert {"headrace features collect", "headrace ui"} <= set(re.findall(r"headrace (?:features )?\w+", printed))
+    next_commands = printed.partition("next:\n")[2]
+    assert all(f" {words} {folder}" in next_commands for words in ("status", "features collect", "ui"))
+    assert f"load_sae('{folder}/saes/topk-512')" in next_commands
 
 
 def test_all_four_have_read_the_same_and_nothing_is_missing(demo: tuple[Path, str]) -> None:
