@@ -86,12 +86,15 @@ def _check_output(registry: Registry, folder: Path) -> None:
     """Raises UserError if the registry's job of this name is a run in another folder."""
     known = registry.snapshot().job.output if registry.job_state() else str(folder.resolve())
     if Path(known) != folder.resolve():
-        raise UserError(f"the run in {folder} is over; the registry now knows a job named {registry.job} in {known}")
+        raise UserError(
+            f"the run in {folder} is over (see it with: headrace report {folder}); "
+            f"the registry now knows a job named {registry.job} in {known}"
+        )
 
 
 def _no_registry(name: str, job: Job | None) -> str:
     if job is not None:
-        return f"there is no registry beside {name}; all that is known lies in that folder"
+        return f"there is no registry beside {name}; see what its folder knows with: headrace report {name}"
     if Path(name).is_dir():
         return f"{name} is not a run folder: it has no {JOB_FILE}"
     return f"there is no job named {name}: {RUNS}/ has no registry; give a run folder or --registry URL"

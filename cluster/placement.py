@@ -43,6 +43,14 @@ def fit(roles: Mapping[str, Reservation], cpus: float, gpus: float) -> dict[str,
     return {role: Reservation(_rounded_down(one.cpus * share), one.gpus) for role, one in roles.items()}
 
 
+def idle_gpus(job: Job, gpus: float) -> str | None:
+    """What somebody who has GPUs may have overlooked; None if there are none, or producers have some."""
+    if not gpus or job.producers.gpus or job.model.device == "cpu":
+        return None
+    are = f"is {gpus:g} GPU" if gpus == 1 else f"are {gpus:g} GPUs"
+    return f"there {are} and producers.gpus is 0, so the model runs on CPUs: give each producer one, or a part of one"
+
+
 def shortage(roles: Mapping[str, Reservation], free_cpus: float, free_gpus: float) -> str | None:
     """What the actors will have to wait for, because others on the cluster hold it; None if they can start at once."""
     asked = {

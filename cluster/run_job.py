@@ -20,7 +20,7 @@ from cluster.driver_log import NAME as LOG_FILE
 from cluster.driver_log import driver_log, unforeseen
 from cluster.memory_plan import check_plan
 from cluster.patience import PatientRegistry
-from cluster.placement import fit, shortage, wanted
+from cluster.placement import fit, idle_gpus, shortage, wanted
 from cluster.preparation import Prepared, check_folder, prepare
 from cluster.progress import progress_display
 from cluster.ray_session import Resources, ray_session, this_machine
@@ -122,6 +122,8 @@ def _with_ray(
             watcher.event("dashboard", f"Ray dashboard at {resources.dashboard}")
         if prepared.nothing_held_out:
             watcher.event("nothing-held-out", prepared.nothing_held_out)
+        if idle := idle_gpus(job, resources.gpus):
+            watcher.event("idle-gpus", idle)
         if waiting := shortage(reservations, resources.free_cpus, resources.free_gpus):
             watcher.event("waiting", waiting)
         crew = Crew(job, run_folder, registry, token, address, prepared, reservations)

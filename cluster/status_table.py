@@ -99,6 +99,9 @@ def jobs_table(jobs: Sequence[JobSummary], now_ms: int | None = None) -> Table:
     now_ms = round(time.time() * 1000) if now_ms is None else now_ms
     table = plain_table("job", "state", "tokens", "begun", "output", left=("job", "state", "begun", "output"))
     for one in jobs:
+        if one.damage:
+            table.add_row(cell(one.name, "bold"), Text("damaged", style="bold red"), NONE, NONE, cell(one.damage))
+            continue
         lost = not one.state.is_terminal and not one.is_active
         state = lost_driver() if lost and one.driver_age_ms is not None else state_text(one.state)
         begun = f"{duration(max(0, now_ms - one.created_ms) / 1000)} ago"

@@ -37,25 +37,31 @@ SUMMARY_FIELDS = ("state", "message", "output", "created_ms", "driver_ms")
 
 
 def list_jobs(client: redis.Redis) -> list[JobSummary]:
-    """All jobs that the registry knows, oldest first."""
+    """All jobs that the registry knows, oldest first; one whose record is damaged hides none of the others."""
     with registry_errors(client):
         names: Any = client.zrange(JOBS, 0, -1)
         seconds, micros = client.time()
-        found = [_job_fields(client, name) for name in names]
     now = seconds * 1000 + micros // 1000
-    return [_summary(name, now, *fields) for name, fields in zip(names, found, strict=True) if fields[0][0]]
+    return [one for name in names if (one := _summary_or_damage(client, name, now)) is not None]
 
 
-def _job_fields(client: redis.Redis, name: str) -> tuple[list[str], list[str]]:
-    schema, *fields = cast(list[Any], client.hmget(key(name, "job"), ["schema", *SUMMARY_FIELDS]))
+def _summary_or_damage(client: redis.Redis, name: str, now: int) -> JobSummary | None:
+    try:
+        return _summary(client, name, now)
+    except RegistryError as error:
+        return JobSummary(name, JobState.FAILED, "", "", now, None, 0, damage=str(error))
+
+
+def _summary(client: redis.Redis, name: str, now: int) -> JobSummary | None:
+    """None where the job is gone."""
+    with registry_errors(client):
+        schema, *fields = cast(list[Any], client.hmget(key(name, "job"), ["schema", *SUMMARY_FIELDS]))
+        trainers: Any = client.hvals(key(name, "trainers"))
     if schema not in (None, str(SCHEMA)):
         raise RegistryError(f"job {name} has registry schema {schema}, this Headrace knows {SCHEMA}")
-    trainers: Any = client.hvals(key(name, "trainers"))
-    return fields, trainers
-
-
-def _summary(name: str, now: int, fields: list[str], trainers: list[str]) -> JobSummary:
     state, message, output, created_ms, driver_ms = fields
+    if not state:
+        return None
     with sound_contents(name):
         tokens = min((TrainerCounters.from_json(record).rows for record in trainers), default=0)
         return JobSummary(

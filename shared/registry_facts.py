@@ -223,6 +223,8 @@ class JobSummary:
     driver_age_ms: int | None
     tokens: int
     """Rows that the slowest trainer has read."""
+    damage: str = ""
+    """Why nothing else is known of it: its record cannot be read."""
 
     @property
     def is_active(self) -> bool:

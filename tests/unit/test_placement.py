@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cluster.placement import Reservation, fit, shortage, wanted
+from cluster.placement import Reservation, fit, idle_gpus, shortage, wanted
 from shared.errors import UserError
 from shared.job_file import parse_job
 
@@ -28,6 +28,17 @@ def test_what_others_hold_is_named() -> None:
     assert shortage(SIX, free_cpus=6.0, free_gpus=0.0) is None
     waiting = shortage({"a": Reservation(2, 1)}, free_cpus=0.5, free_gpus=0.0)
     assert waiting is not None and "CPUs (2 wanted, 0.5 free) and GPUs (1 wanted, 0 free)" in waiting
+
+
+def test_gpus_that_nobody_uses_are_named() -> None:
+    text = (
+        "{name: a, model: {name: m, hookpoints: [h]}, corpus: {source: stdlib}, tokens: 10, producers: {gpus: %s}, "
+        "trainers: [{name: t, architecture: topk, num_latents: 8, k: 1}]}"
+    )
+    without, using = parse_job(text % "0"), parse_job(text % "0.5")
+    assert idle_gpus(without, 0.0) is None and idle_gpus(using, 1.0) is None
+    assert (idle_gpus(without, 1.0) or "").startswith("there is 1 GPU and producers.gpus is 0")
+    assert (idle_gpus(without, 8.0) or "").startswith("there are 8 GPUs")
 
 
 def test_an_evaluator_has_a_place_where_one_is_asked_for() -> None:

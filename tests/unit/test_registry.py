@@ -159,11 +159,21 @@ def test_unknown_job_is_named(registry: Registry) -> None:
 
 def test_unknown_schema_is_refused_by_name(client: redis.Redis, registry: Registry, driver: int) -> None:
     client.hset(key(registry.job, "job"), "schema", SCHEMA + 1)
-    for look in (registry.snapshot, lambda: list_jobs(client)):
-        said = f"job {registry.job} has registry schema {SCHEMA + 1}, this Headrace knows {SCHEMA}"
-        with pytest.raises(RegistryError, match=said):
-            look()
+    said = f"job {registry.job} has registry schema {SCHEMA + 1}, this Headrace knows {SCHEMA}"
+    with pytest.raises(RegistryError, match=said):
+        registry.snapshot()
+    assert {one.name: one.damage for one in list_jobs(client)}[registry.job] == said
     client.delete(key(registry.job, "job"))
+
+
+def test_a_damaged_record_hides_no_other_job(client: redis.Redis, registry: Registry, driver: int) -> None:
+    other = Registry(client, f"{registry.job}-other")
+    other.claim_job("", "runs/other", False)
+    client.hset(key(registry.job, "job"), "created_ms", "yesterday")
+    found = {one.name: one for one in list_jobs(client)}
+    assert registry.job in found[registry.job].damage and not found[registry.job].is_active
+    assert found[other.job].damage == "" and found[other.job].is_active
+    client.delete(key(registry.job, "job"), key(other.job, "job"))
 
 
 def test_older_holder_of_a_role_is_refused_everywhere(registry: Registry, driver: int) -> None:
