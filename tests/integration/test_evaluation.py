@@ -17,7 +17,7 @@ from shared.config import Job
 from shared.job_file import parse_job
 from shared.registry import Registry
 from shared.registry_snapshot import Snapshot
-from tests.integration.scenario import kill, make_job, pid_of, run, weights
+from tests.integration.scenario import TRAINERS, kill, make_job, pid_of, run, weights
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("own_ray")]
 DEMO_MODEL = Path(__file__).resolve().parents[2] / "examples" / "demo_lm" / "model"
@@ -43,10 +43,11 @@ def held_until(role: str, wanted: Callable[[Snapshot], bool]) -> Callable[[Regis
 def test_checkpoints_are_measured_while_the_stream_goes_on_and_no_weight_differs_for_it(
     tmp_path: Path, gpt2_folder: str, corpus_folder: str
 ) -> None:
-    plain = make_job(tmp_path / "plain", gpt2_folder, corpus_folder, evaluation=HELD_OUT)
+    plain = make_job(tmp_path / "plain", gpt2_folder, corpus_folder, evaluation=HELD_OUT, trainers=TRAINERS[1:])
     run(plain)
-    job = make_job(tmp_path / "measured", gpt2_folder, corpus_folder, evaluation={**HELD_OUT, "every_blocks": 10})
-    seen = run(job, meanwhile=held_until("trainer-topk-slow", lambda snapshot: len(snapshot.evaluations) == 4))
+    measured = {"evaluation": {**HELD_OUT, "every_blocks": 10}, "trainers": TRAINERS[1:]}
+    job = make_job(tmp_path / "measured", gpt2_folder, corpus_folder, **measured)
+    seen = run(job, meanwhile=held_until("trainer-topk-slow", lambda snapshot: len(snapshot.evaluations) == 2))
     assert seen.outcome is Outcome.FINISHED and seen.imbalances == []
     assert weights(job) == weights(plain)
     assert set(seen.snapshot.evaluations) == {one.name for one in job.trainers}
@@ -69,7 +70,7 @@ def check_what_is_shown(job: Job, snapshot: Snapshot, events: list[str]) -> None
 def test_an_evaluator_that_dies_again_and_again_leaves_the_job_alone(
     tmp_path: Path, gpt2_folder: str, corpus_folder: str
 ) -> None:
-    changes = {"evaluation": {**HELD_OUT, "every_blocks": 10}, "tokens": 20_000}
+    changes = {"evaluation": {**HELD_OUT, "every_blocks": 10}, "tokens": 20_000, "trainers": TRAINERS[1:]}
     job = make_job(tmp_path, gpt2_folder, corpus_folder, **changes)
     killed: Counter[int] = Counter()
 

@@ -24,7 +24,7 @@ def pause(registry: Registry) -> None:
 def test_a_trainer_that_yields_is_left_behind_and_its_gap_is_in_ledger_and_cfg(
     tmp_path: Path, gpt2_folder: str, corpus_folder: str
 ) -> None:
-    trainers = [{**one, "lag_policy": "detach"} if one["name"] == SLOW else one for one in TRAINERS]
+    trainers = [{**one, "lag_policy": "detach"} if one["name"] == SLOW else one for one in TRAINERS[1:]]
     job = make_job(tmp_path, gpt2_folder, corpus_folder, trainers=trainers)
     seen = run(job, meanwhile=when_block(5, pause))
     assert seen.outcome is Outcome.FINISHED and seen.imbalances == []
