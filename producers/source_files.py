@@ -106,11 +106,12 @@ def _matching(pattern: str) -> list[SourceFile]:
     """The files that a glob names; `*` stays within a folder, `**` does not."""
     magic = re.search(_magic(pattern), pattern)
     assert magic is not None
+    pattern, options = _split(pattern)
     base, _, rest = pattern[: magic.start()].rpartition("/")
     rest += pattern[magic.start() :]
     regex = re.compile(_glob_regex(rest))
     base = base or ("/" if pattern.startswith("/") else ".")
-    listed = _list(base, recursive="/" in rest or "**" in rest)
+    listed = _list(base + options, recursive="/" in rest or "**" in rest)
     files = [file for file in listed if regex.fullmatch(file.name) and not _is_hidden(file.name)]
     if not files:
         raise UserError(f"corpus.source: no file matches {pattern}")
@@ -122,9 +123,15 @@ def _list(folder: str, recursive: bool) -> list[SourceFile]:
     selector = fs.FileSelector(path, recursive=recursive, allow_not_found=True)
     infos = [info for info in filesystem.get_file_info(selector) if info.type == fs.FileType.File]
     names = [info.path[len(path) :].lstrip("/") for info in infos]
-    shown = "" if folder == "." else folder.rstrip("/") + "/"
+    shown = "" if folder == "." else _split(folder)[0].rstrip("/") + "/"
     files = [SourceFile(filesystem, i.path, name, i.size, shown + name) for i, name in zip(infos, names, strict=True)]
     return sorted(files, key=lambda file: file.name)
+
+
+def _split(source: str) -> tuple[str, str]:
+    """A place and, of a URL, its options with the `?` before them."""
+    place, mark, options = source.partition("?") if "://" in source else (source, "", "")
+    return place, mark + options
 
 
 def _locate(source: str) -> tuple[fs.FileSystem, str]:

@@ -5,13 +5,17 @@ read from the machine. `shared.job_file` reads YAML into these classes and words
 """
 
 import os
+import re
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from shared.config_types import AtLeastZero, Bytes, Gpus, Name, Number, Positive, Section, Seed, Text, Whole
 from shared.registry_secret import check_url
 from shared.trainer_config import AnyTrainer
+
+SECRET_IN_URL = re.compile(r"^\w+://[^/?]*@|[?&](?:secret_key|access_key|session_token)=")
+"""Where Arrow's file systems take credentials from a URL."""
 
 
 class ModelConfig(Section):
@@ -56,6 +60,16 @@ class CorpusConfig(Section):
     """Leave the tokenizer's special tokens (BOS, EOS, CLS …) out of the training rows; the model still sees them."""
     exclude_tokens: tuple[str, ...] = ()
     """Further tokens, as the vocabulary writes them, to leave out of the training rows."""
+
+    @field_validator("source")
+    @classmethod
+    def _names_no_secret(cls, source: str | tuple[str, ...]) -> str | tuple[str, ...]:
+        if any(SECRET_IN_URL.search(one) for one in ((source,) if isinstance(source, str) else source)):
+            raise ValueError(
+                "must hold no key, which job.yaml and logs would show: give it as AWS_ACCESS_KEY_ID and "
+                "AWS_SECRET_ACCESS_KEY, or in its usual file"
+            )
+        return source
 
 
 class ProducersConfig(Section):

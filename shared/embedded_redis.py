@@ -20,8 +20,8 @@ from urllib.parse import quote
 import redis
 from filelock import FileLock, Timeout
 
-from shared.disk import room_for
-from shared.errors import HeadraceError, RegistryError, RegistryUnreachable
+from shared.disk import is_full, room_for
+from shared.errors import HeadraceError, RegistryError, RegistryUnreachable, UserError
 from shared.registry import list_jobs
 from shared.registry_connection import RegistryAddress, client_name, connect_registry, registry_errors
 from shared.registry_server import create_secret, find_server, is_server_alive, launch
@@ -197,12 +197,20 @@ def _has_others(client: redis.Redis) -> bool:
 
 
 def _private_folder(path: Path) -> None:
-    """Makes the folder, for its owner only. Raises RegistryError when someone else's, or something else, is there."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Makes the folder, for its owner only.
+
+    Raises:
+        UserError: nobody can make it there. RegistryError: someone else's, or something else, is there.
+    """
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         path.mkdir(mode=0o700)
     except FileExistsError:
         found = path.lstat()
         if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid():
             raise RegistryError(f"{path} must be a folder that belongs to you") from None
+    except OSError as error:
+        if is_full(error):
+            raise
+        raise UserError(f"output: nothing can be written in {path.parent}: {error.strerror}") from None
     path.chmod(0o700)

@@ -2,6 +2,7 @@
 
 import difflib
 import itertools
+import re
 from typing import Any
 
 from pydantic import ValidationError
@@ -33,6 +34,8 @@ WANTED = {
 SHOWN_CHARACTERS = 60
 MAX_DEPTH = 3
 """Of lists in lists that an error shows."""
+SHORT_NUMBER = re.compile(r"\d[\d_.]*\s*(?:e\+?\d+|[kmbg])", re.IGNORECASE)
+"""`1e6`, `500k`, `1.5M`."""
 HUGE = 10**SHOWN_CHARACTERS
 
 
@@ -73,6 +76,8 @@ def _sentence(kind: str, loc: tuple[int | str, ...], message: str, value: object
     key = _key(loc)
     if key == "registry" and isinstance(value, str) and "@" in value:
         value = f"…@{value.rpartition('@')[2]}"  # a password may stand before it
+    if loc[:2] == ("corpus", "source") and kind == "value_error":
+        return f"corpus.source {message.removeprefix('Value error, ')}"
     if loc[:2] == ("corpus", "source"):
         return f"corpus.source must be a path or a list of paths, got {shown(value)}"
     if kind == "extra_forbidden":
@@ -102,7 +107,7 @@ def _wanted(kind: str, key: str, context: dict[str, Any]) -> str | None:
 def _hint(kind: str, value: object) -> str:
     if kind == "string_type" and value is not None and not isinstance(value, (dict, list)):
         return "; put it in quotes"
-    if kind == "int_parsing" and isinstance(value, str) and value.strip()[:1].isdigit() and "e" in value.lower():
+    if kind == "int_parsing" and isinstance(value, str) and SHORT_NUMBER.fullmatch(value.strip()):
         return "; write all its digits, such as 1_000_000"
     return ""
 

@@ -134,6 +134,7 @@ def _tree(folder: Path) -> dict[str, int]:
         ("corpus.context_tokens=65", "corpus.context_tokens must be at most 64, the longest context of model"),
         ("output=corpus.txt", "output corpus.txt cannot be a folder"),
         ("output=corpus.txt/run", "output corpus.txt/run cannot be a folder"),
+        ("output=/proc/run", "output: nothing can be written in /proc: No such file or directory"),
         ("output=.", "output . holds the current folder"),
         ("output=model", "output model holds files that are not a run's"),
         ("registry=redis://127.0.0.1:1", "the registry at redis://127.0.0.1:1 does not answer"),

@@ -88,6 +88,7 @@ def test_home_folder_is_written_as_in_a_shell(monkeypatch: pytest.MonkeyPatch) -
     [
         ("tokens=abc", "tokens must be a whole number, got 'abc'"),
         ("tokens=1e6", "tokens must be a whole number, got '1e6'; write all its digits, such as 1_000_000"),
+        ("tokens=1.5M", "tokens must be a whole number, got '1.5M'; write all its digits, such as 1_000_000"),
         ("tokens=", "tokens must be a whole number, got nothing"),
         ("tokens=1.5", "tokens must be a whole number, got 1.5"),
         ("tokens=yes", "tokens must be a number, got True"),
