@@ -28,7 +28,11 @@ from tests.chaos.node_cluster import NodeCluster, join, node_cluster, node_of, w
 from tests.integration.ray_cluster import ROOT
 from tests.integration.scenario import make_job, run, weights, when_block
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.timeout(900),
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),  # Ray's search for ports closes none
+]
 LIMIT_S = 300.0
 
 
