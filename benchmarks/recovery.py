@@ -94,6 +94,14 @@ class FiringCounts:
         return FiringScore(*(score.mean().item() for score in (precision, recall, f1)))
 
 
+def _left_to_latents(sae: SparseAutoencoder, inputs: Sequence[Truth], targets: Sequence[Truth]) -> Tensor:
+    """Directions [num_features, D] that latents can find: the targets', less what a skip makes of the inputs' own."""
+    theirs, ours = (
+        torch.cat([torch.from_numpy(truth.directions) for truth in truths], dim=1) for truths in (targets, inputs)
+    )
+    return theirs if sae.W_skip is None else theirs - ours @ sae.W_skip
+
+
 @torch.no_grad()
 def measure(sae: SparseAutoencoder, inputs: Sequence[Truth], targets: Sequence[Truth], num_rows: int) -> Recovery:
     """What an SAE for raw rows has found, over about `num_rows` rows that no trainer has seen.
@@ -101,7 +109,7 @@ def measure(sae: SparseAutoencoder, inputs: Sequence[Truth], targets: Sequence[T
     Args:
         inputs, targets: the truths of its hookpoints, of the same features; one and the same for an SAE.
     """
-    truth = torch.cat([torch.from_numpy(target.directions) for target in targets], dim=1)
+    truth = _left_to_latents(sae, inputs, targets)
     counts, sums, true_active = FiringCounts(sae.W_dec, truth), Sums.none(truth.shape[1]), 0
     for number in range(HELD_OUT, HELD_OUT + -(-num_rows // PIECE_ROWS)):
         draws = [[truth.draw(number, PIECE_ROWS) for truth in truths] for truths in (inputs, targets)]

@@ -45,6 +45,10 @@ class Truth:
     """[num_features, factors]: features that share a factor fire together (Gaussian copula); squares sum to below 1."""
     bias: Array | None = None
     """[d_in] float32."""
+    hidden: float = 0.0
+    """Of each feature's mean size, what x does not show: a feature shows what it is larger by."""
+    exactly: int = 0
+    """So many features fire on each row, all equally often, instead of by `rates`: what TopK's k takes for granted."""
     seed: int = 0
 
     @property
@@ -66,12 +70,16 @@ class Truth:
         if self.parents is not None:
             self._obey_parents(acts, generator)
         acts = acts.astype(np.float32)
-        x = acts @ self.directions
+        shown = np.maximum(acts - self.hidden * self._means.astype(np.float32), 0.0) if self.hidden else acts
+        x = shown @ self.directions
         return Draw(acts, x if self.bias is None else x + self.bias)
 
-    def elsewhere(self, seed: int) -> "Truth":
-        """The same features at the same time in other directions: what another hookpoint may show of them."""
-        return replace(self, directions=directions(self.num_features, self.d_in, seed))
+    def elsewhere(self, seed: int, hidden: float = 0.0) -> "Truth":
+        """The same features at the same time in other directions: what another hookpoint may show of them.
+
+        With `hidden` it shows what no linear map of the first could.
+        """
+        return replace(self, directions=directions(self.num_features, self.d_in, seed), hidden=hidden)
 
     @cached_property
     def chains(self) -> Array:
@@ -105,6 +113,9 @@ class Truth:
 
     def _fires(self, generator: np.random.Generator, rows: int) -> Array:
         """[rows, num_features] bool, before parents and siblings are heard."""
+        if self.exactly:
+            lots = generator.random((rows, self.num_features), np.float32)
+            return lots <= np.partition(lots, self.exactly - 1, axis=1)[:, self.exactly - 1 : self.exactly]
         if self.loadings is None:
             return generator.random((rows, self.num_features), np.float32) < self._conditional_rates
         own = generator.standard_normal((rows, self.num_features), np.float32)
@@ -168,6 +179,12 @@ def independent(name: str, num_features: int, d_in: int, active: float, seed: in
     return Truth(name, directions(num_features, d_in, seed), np.full(num_features, active / num_features), seed=seed)
 
 
+def exact(name: str, num_features: int, d_in: int, active: int, seed: int = 0) -> Truth:
+    """Features that fire alike, `active` of them on every row."""
+    rates = np.full(num_features, active / num_features)
+    return Truth(name, directions(num_features, d_in, seed), rates, exactly=active, seed=seed)
+
+
 def zipf(num_features: int, d_in: int, active: float, seed: int = 0) -> Truth:
     """The n-th feature fires n^-1/2 times as often as the first."""
     falling = np.arange(1, num_features + 1) ** -0.5
@@ -187,14 +204,18 @@ def hierarchical(num_features: int, d_in: int, active: float, seed: int = 0) -> 
     return Truth("hierarchical", directions(num_features, d_in, seed), rates, parents=parents, seed=seed)
 
 
-def correlated(num_features: int, d_in: int, active: float, seed: int = 0) -> Truth:
-    """Features that fire alike but not on their own: a Gaussian copula with a few strong factors."""
+def correlated(num_features: int, d_in: int, active: float, seed: int = 0, strength: float = 0.5) -> Truth:
+    """Features that fire alike but not on their own: a Gaussian copula with a few factors.
+
+    Args:
+        strength: what share of a feature's level the factors decide, as a standard deviation; SynthSAEBench's is 0.5.
+    """
     num_factors = max(2, num_features // 32)
     return Truth(
         "correlated",
         directions(num_features, d_in, seed),
         np.full(num_features, active / num_features),
-        loadings=loadings(num_features, num_factors, 0.8 / math.sqrt(num_factors), seed),
+        loadings=loadings(num_features, num_factors, strength / math.sqrt(num_factors), seed),
         seed=seed,
     )
 
