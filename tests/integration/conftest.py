@@ -1,6 +1,7 @@
-"""One Ray for all scenarios of a module, with more CPUs on its books than the machine has."""
+"""One Ray for all scenarios, with more CPUs on its books than the machine has; it takes longer to start than a job."""
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 import ray
@@ -8,8 +9,8 @@ import ray
 from tests.tiny_models import text, tiny_gpt2
 
 
-@pytest.fixture(scope="module")
-def own_ray() -> Iterator[None]:
+@contextmanager
+def ray_here() -> Iterator[None]:
     """Ray in this process; actors of one job after another live in it."""
     ray.init(
         address="local",
@@ -22,6 +23,12 @@ def own_ray() -> Iterator[None]:
     )
     yield
     ray.shutdown()
+
+
+@pytest.fixture(scope="session")
+def own_ray() -> Iterator[None]:
+    with ray_here():
+        yield
 
 
 @pytest.fixture(scope="session")

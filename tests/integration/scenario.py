@@ -146,3 +146,19 @@ def pid_of(role: str) -> int:
 def stop(registry: Registry) -> None:
     """As `headrace stop` does."""
     registry.request_stop()
+
+
+def held_until(role: str, wanted: Callable[[Snapshot], bool]) -> Callable[[Registry, Snapshot], bool]:
+    """Stops a trainer once a checkpoint is there, and so the stream, until `wanted`; nobody is to be in a hurry."""
+    stopped: list[int] = []
+
+    def meanwhile(registry: Registry, snapshot: Snapshot) -> bool:
+        if not stopped and max(snapshot.checkpoints, default=0) > 0:
+            stopped.append(pid_of(role))
+            os.kill(stopped[0], signal.SIGSTOP)
+        if not stopped or not wanted(snapshot):
+            return False
+        os.kill(stopped[0], signal.SIGCONT)
+        return True
+
+    return meanwhile

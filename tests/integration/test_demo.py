@@ -1,4 +1,4 @@
-"""`make demo`'s job file as it is, typed as a newcomer types it, to its end."""
+"""`make demo`'s job file with a third of its tokens, typed as a newcomer types it, to its end."""
 
 import json
 import os
@@ -15,10 +15,10 @@ from trainers import load_sae, read_facts
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 ROOT = Path(__file__).resolve().parents[2]
-TOKENS = 600_000
+TOKENS = 200_000
 LATENTS = {"topk-512": 512, "topk-1024": 1024, "topk-2048": 2048, "relu-1024": 1024}
 LINE = re.compile(
-    r"^(?P<name>\S+) +(?P<latents>[\d,]+) +(?P<tokens>600k) +(?P<fvu>[\d.]+) +(?P<l0>[\d.]+) +(?P<dead>[\d.]+) +\S+$"
+    r"^(?P<name>\S+) +(?P<latents>[\d,]+) +(?P<tokens>200k) +(?P<fvu>[\d.]+) +(?P<l0>[\d.]+) +(?P<dead>[\d.]+) +\S+$"
 )
 
 
@@ -26,7 +26,7 @@ LINE = re.compile(
 def demo(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     """The run folder, and what the run printed."""
     runs = tmp_path_factory.mktemp("runs")
-    words = [sys.executable, "-m", "cluster", "run", "examples/demo.yaml", f"output={runs}/demo"]
+    words = [sys.executable, "-m", "cluster", "run", "examples/demo.yaml", f"output={runs}/demo", f"tokens={TOKENS}"]
     hidden = ("RAY_ADDRESS", "RAY_AUTH_MODE", "RAY_AUTH_TOKEN")  # what a newcomer does not have
     env = {name: value for name, value in os.environ.items() if name not in hidden}
     done = subprocess.run(words, cwd=ROOT, env=env, capture_output=True, text=True, timeout=800, check=False)
