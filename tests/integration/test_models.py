@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from cluster.controller import Outcome
-from tests.integration.scenario import make_job, run
+from tests.integration.scenario import TRAINERS, make_job, run
 from tests.tiny_models import tiny_bert, tiny_llama
 from trainers import load_sae, read_facts
 from trainers.crosscoder import Crosscoder
@@ -59,7 +59,7 @@ def test_llama_with_two_hookpoints_in_one_pass(tmp_path: Path, corpus_folder: st
 
 def test_bert_is_an_encoder_and_works_through_the_same_file(tmp_path: Path, corpus_folder: str) -> None:
     model = {"name": str(tiny_bert(tmp_path / "bert")), "hookpoints": ["encoder.layer.1"]}
-    job = make_job(tmp_path, "", corpus_folder, model=model, **SMALL)
+    job = make_job(tmp_path, "", corpus_folder, model=model, trainers=TRAINERS[2:], **SMALL)
     seen = run(job)
     assert seen.outcome is Outcome.FINISHED and seen.imbalances == []
     assert {one.rows for one in seen.snapshot.trainers.values()} == {6000}
@@ -69,6 +69,7 @@ def test_a_corpus_that_ends_early_ends_the_stream_on_every_lane(
     tmp_path: Path, gpt2_folder: str, corpus_folder: str
 ) -> None:
     changes = {"tokens": 10_000_000, "stream__lanes": 3, "corpus__source": corpus_folder + "/0*.txt"}
+    changes |= {"trainers": TRAINERS[1:]}
     job = make_job(tmp_path, gpt2_folder, corpus_folder, **changes)
     seen = run(job)
     assert seen.outcome is Outcome.FINISHED and seen.imbalances == []

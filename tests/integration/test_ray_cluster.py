@@ -37,7 +37,7 @@ def test_plain_ray_job_is_stopped_saved_and_goes_on_exactly(cluster: RayCluster,
     checkout, run_folder = copy_checkout(tmp_path), cluster.home / "headrace" / "runs" / "demo"
     ray = {"RAY_AUTH_MODE": "token", "RAY_API_SERVER_ADDRESS": cluster.dashboard}
     series = Series(cluster.metrics)
-    command = ("python", "-m", "cluster", "run", "examples/demo.yaml", "tokens=200_000", *TWO_TRAINERS, *SHORT)
+    command = ("python", "-m", "cluster", "run", "examples/demo.yaml", "tokens=300_000", *TWO_TRAINERS, *SHORT)
     submit = ("ray", "job", "submit", "--no-wait", "--submission-id=demo", "--working-dir=.", "--", *command)
     done = cluster.call(*submit, cwd=checkout, **ray)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -58,7 +58,7 @@ def test_plain_ray_job_is_stopped_saved_and_goes_on_exactly(cluster: RayCluster,
     finished = _snapshot(run_folder)
     assert finished.job.state is JobState.FINISHED
     assert {one.name for one in (run_folder / "saes").iterdir()} == {"topk-512", "relu-1024"}
-    assert {one.rows for one in finished.trainers.values()} == {200_000}
+    assert {one.rows for one in finished.trainers.values()} == {300_000}
     assert len({one.bits_digest for one in finished.trainers.values()}) == 1
     for name, roles in STAGES.items():
         assert roles <= set(series.of(name)), name

@@ -15,7 +15,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("own_ray")]
 
 SLOWEST = {"name": "topk-slow", "architecture": "topk", "num_latents": 512, "k": 8, "batch_rows": 16}
 NUM_BLOCKS = 60
-LONG = {"tokens": 1000 * NUM_BLOCKS, "trainers": [SLOWEST, *TRAINERS[2:]]}
+LONG = {"tokens": 1000 * NUM_BLOCKS, "trainers": [SLOWEST, *TRAINERS[2:]], "stream__lanes": 2}
 """With a trainer of small steps for which all wait: an early stop comes in the middle."""
 
 
@@ -32,33 +32,24 @@ def same_end(first: Seen, second: Seen) -> bool:
     return ended and first.digests == second.digests and len(first.digests) == 1
 
 
-def test_two_lanes_stopped_resumed_moved_and_resumed_again_it_ends_as_if_nothing_had_been(
+def stop_and_kill(registry: Registry) -> None:
+    """Whoever dies while the job stops is replaced, and saves all the same."""
+    stop(registry)
+    kill("trainer-relu")(registry)
+
+
+def test_stopped_moved_and_resumed_it_ends_as_if_nothing_had_been(
     tmp_path: Path, gpt2_folder: str, corpus_folder: str
 ) -> None:
-    whole = make_job(tmp_path / "whole", gpt2_folder, corpus_folder, stream__lanes=2, **LONG)
+    whole = make_job(tmp_path / "whole", gpt2_folder, corpus_folder, **LONG)
     expected = run(whole)
-    parts = make_job(tmp_path / "parts", gpt2_folder, corpus_folder, stream__lanes=2, **LONG)
-    first = stopped_at(parts, run(parts, meanwhile=when_block(5, stop)))
-    two_producers = parts.producers.model_copy(update={"count": 2})
-    parts = parts.model_copy(update={"producers": two_producers})
-    second = stopped_at(parts, run(parts, resume=True, meanwhile=when_block(first + 1, stop)))
-    assert 5 <= first < second < NUM_BLOCKS
+    parts = make_job(tmp_path / "parts", gpt2_folder, corpus_folder, **LONG)
+    assert 5 <= stopped_at(parts, run(parts, meanwhile=when_block(5, stop_and_kill))) < NUM_BLOCKS
 
     elsewhere = tmp_path / "elsewhere" / "copied"  # where no registry knows of it
     elsewhere.parent.mkdir()
     Path(parts.output).rename(elsewhere)
-    moved = parts.model_copy(update={"output": str(elsewhere)})
+    two_producers = parts.producers.model_copy(update={"count": 2})
+    moved = parts.model_copy(update={"output": str(elsewhere), "producers": two_producers})
     assert same_end(run(moved, resume=True), expected)
     assert weights(moved) == weights(whole)
-
-
-def test_a_trainer_that_is_killed_while_the_job_stops_saves_all_the_same(
-    tmp_path: Path, gpt2_folder: str, corpus_folder: str
-) -> None:
-    job = make_job(tmp_path, gpt2_folder, corpus_folder, **LONG)
-
-    def stop_and_kill(registry: Registry) -> None:
-        stop(registry)
-        kill("trainer-relu")(registry)
-
-    stopped_at(job, run(job, meanwhile=when_block(5, stop_and_kill)))

@@ -8,7 +8,7 @@ import pytest
 from tests.fuzz.campaign import run_target
 from tests.fuzz.targets import SHARES
 
-NUMBER = 3000
+NUMBER = 1500
 """Inputs in all."""
 
 

@@ -16,7 +16,6 @@ from tests.trainer_samples import (
     TOPK,
     new_trainer,
     some_block,
-    true_features,
 )
 from trainers import Trainer
 from trainers.architectures import ARCHITECTURES
@@ -37,10 +36,6 @@ WITH_OPTIONS = {
 }
 ALL = SAMPLES | SEVERAL_HOOKPOINTS | WITH_OPTIONS
 EVERY = pytest.mark.parametrize("config", ALL.values(), ids=ALL.keys())
-LEARNING: dict[str, TrainerConfig] = SAMPLES | {
-    "topk": TOPK.model_copy(update={"k": 4, "dead_after_tokens": 10**6}),
-    "relu_l1": RELU_L1.model_copy(update={"l1_coefficient": 3.0}),
-}
 
 
 def read_blocks(trainer: Trainer, start: int, stop: int) -> None:
@@ -189,20 +184,6 @@ def test_clipping_bounds_the_common_norm_and_leaves_small_gradients() -> None:
     assert grads.norm().item() == pytest.approx(1.0)
     clip_gradients(parameters, 5.0)
     assert grads.norm().item() == pytest.approx(1.0)
-
-
-@pytest.mark.parametrize("config", LEARNING.values(), ids=LEARNING.keys())
-def test_training_finds_the_directions_that_a_start_does_not_have(config: TrainerConfig) -> None:
-    trainer = new_trainer(config, 60)
-    before = mean_max_cosine(trainer)
-    read_blocks(trainer, 0, 60)
-    assert before < 0.7
-    assert mean_max_cosine(trainer) > 0.9
-
-
-def mean_max_cosine(trainer: Trainer) -> float:
-    directions = torch.nn.functional.normalize(trainer.sae.W_dec.detach(), dim=1).numpy()
-    return float((true_features() @ directions.T).max(1).mean())
 
 
 def test_report_is_over_the_last_part_of_the_run() -> None:
