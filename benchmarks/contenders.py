@@ -8,8 +8,6 @@ from shared.trainer_config import OWN, TRAINER_CONFIGS, TrainerConfig
 
 BETWEEN = {"hookpoint": "h", "target_hookpoint": "g"}
 L1, TOPK = {"activation": "relu_l1"}, {"activation": "topk"}
-LEFT_OUT = frozenset({"skip_transcoder"})
-"""Here one hookpoint is a linear map of the other, which its skip takes, and latents are left with nothing."""
 
 
 class Contender(NamedTuple):
@@ -55,6 +53,8 @@ CONTENDERS = (
     Contender("kl", {"lr": 3e-2, "weight_decay": 1e-3}, "rho"),
     Contender("transcoder", BETWEEN | TOPK),
     Contender("transcoder", BETWEEN | L1, None, "l1_coefficient", (0.25, 0.5, 1.0)),
+    Contender("skip_transcoder", BETWEEN | TOPK),
+    Contender("skip_transcoder", BETWEEN | L1, None, "l1_coefficient", (0.25, 0.5, 1.0)),
     Contender("crosscoder", TOPK),
     Contender("crosscoder", L1, None, "l1_coefficient", (0.5, 1.0, 2.0)),
 )
@@ -62,4 +62,4 @@ CONTENDERS = (
 
 def not_listed() -> set[str]:
     """Architectures that a job file may name and that do not compete."""
-    return TRAINER_CONFIGS.keys() - {OWN} - LEFT_OUT - {contender.architecture for contender in CONTENDERS}
+    return TRAINER_CONFIGS.keys() - {OWN} - {contender.architecture for contender in CONTENDERS}

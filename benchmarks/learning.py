@@ -46,12 +46,15 @@ def _scales(trainer: Trainer, block: Mapping[str, np.ndarray]) -> dict[str, floa
     return {name: activation_scale(torch.from_numpy(block[name]), normalize) for name in trainer.widths}
 
 
-def recovered(sae: SparseAutoencoder, config: TrainerConfig, sites: Mapping[str, Truth], num_rows: int) -> Recovery:
-    """What `sae` has found, over rows that it was not trained on."""
+def recovered(
+    sae: SparseAutoencoder, config: TrainerConfig, sites: Mapping[str, Truth], num_rows: int, together: bool = False
+) -> Recovery:
+    """What `sae` has found, over rows that it was not trained on; `together` as `measure` has it."""
     names = tuple(sites)
     return measure(
         sae,
         [sites[name] for name in config.inputs(names)],
         [sites[name] for name in config.targets(names)],
         num_rows,
+        together,
     )

@@ -94,22 +94,28 @@ class FiringCounts:
         return FiringScore(*(score.mean().item() for score in (precision, recall, f1)))
 
 
-def _left_to_latents(sae: SparseAutoencoder, inputs: Sequence[Truth], targets: Sequence[Truth]) -> Tensor:
+def _left_to_latents(
+    sae: SparseAutoencoder, inputs: Sequence[Truth], targets: Sequence[Truth], together: bool
+) -> Tensor:
     """Directions [num_features, D] that latents can find: the targets', less what a skip makes of the inputs' own."""
     theirs, ours = (
-        torch.cat([torch.from_numpy(truth.directions) for truth in truths], dim=1) for truths in (targets, inputs)
+        torch.cat([torch.from_numpy(truth.chains if together else truth.directions) for truth in truths], dim=1)
+        for truths in (targets, inputs)
     )
     return theirs if sae.W_skip is None else theirs - ours @ sae.W_skip
 
 
 @torch.no_grad()
-def measure(sae: SparseAutoencoder, inputs: Sequence[Truth], targets: Sequence[Truth], num_rows: int) -> Recovery:
+def measure(
+    sae: SparseAutoencoder, inputs: Sequence[Truth], targets: Sequence[Truth], num_rows: int, together: bool = False
+) -> Recovery:
     """What an SAE for raw rows has found, over about `num_rows` rows that no trainer has seen.
 
     Args:
         inputs, targets: the truths of its hookpoints, of the same features; one and the same for an SAE.
+        together: latents are held against features together with their ancestors (`Truth.chains`).
     """
-    truth = _left_to_latents(sae, inputs, targets)
+    truth = _left_to_latents(sae, inputs, targets, together)
     counts, sums, true_active = FiringCounts(sae.W_dec, truth), Sums.none(truth.shape[1]), 0
     for number in range(HELD_OUT, HELD_OUT + -(-num_rows // PIECE_ROWS)):
         draws = [[truth.draw(number, PIECE_ROWS) for truth in truths] for truths in (inputs, targets)]

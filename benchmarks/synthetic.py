@@ -83,12 +83,16 @@ class Truth:
 
     @cached_property
     def chains(self) -> Array:
-        """[num_features, d_in] float32, rows of length one: each feature together with those it never fires without."""
+        """[num_features, d_in] float32: each feature together with those it never fires without.
+
+        What a sparse loss asks for: one latent for a feature and its parent is sparser than two. They are the
+        directions where there are no parents.
+        """
         found = self.directions.astype(np.float64)
         if self.parents is not None:
             for child in np.flatnonzero(self.parents >= 0):
                 found[child] += found[self.parents[child]]
-        return (found / np.linalg.norm(found, axis=1, keepdims=True)).astype(np.float32)
+        return found.astype(np.float32)
 
     @cached_property
     def active(self) -> float:

@@ -18,10 +18,8 @@ from shared.trainer_config import TRAINER_CONFIGS
 from trainers.architectures import ARCHITECTURES
 
 SEED = 2
-UNEVEN = {"zipf": "topk", "correlated": "relu_l1"}
+UNEVEN = {"zipf": "topk", "correlated": "relu_l1", "hierarchical": "p_anneal"}
 """On the dearer generators the tests try one, and the benchmark all."""
-SHORT = {("apart", "gated"), ("apart", "jumprelu"), ("apart", "jumprelu_tanh")}
-"""These leave some of 64 features without a latent in runs this short: 0.85 is what they are held to."""
 HIERARCHICAL = hierarchical(98, 24, active=2.0)
 CHAINS = HIERARCHICAL.chains
 
@@ -41,10 +39,7 @@ def test_every_architecture_is_here_and_in_the_benchmark() -> None:
 @pytest.mark.parametrize(("gate", "architecture"), list(tried()))
 def test_known_features_are_found(gate: str, architecture: str) -> None:
     result = found(architecture, gate, SEED)
-    if (gate, architecture) in SHORT:
-        assert min(result.directions.mmcs, result.directions.mcc) > 0.85, result
-    else:
-        assert GATES[gate].is_passed(result), result
+    assert GATES[gate].is_passed(result), result
     assert result.fvu < 0.5
 
 
