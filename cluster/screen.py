@@ -5,14 +5,12 @@ terminal obeys control characters in it, so none is passed on but those that ric
 """
 
 import os
-import re
 from collections.abc import Iterable
 
 from rich.console import Console, ConsoleOptions, RenderableType
 from rich.segment import Segment
 
-OBEYED = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
-"""Control characters but for tab and newline, and those that turn the direction of writing."""
+from shared.plain_text import OBEYED, plain
 
 
 class Screen(Console):
@@ -27,11 +25,6 @@ class Screen(Console):
     def on_broken_pipe(self) -> None:
         self.quiet = True
         silence(self.file.fileno())
-
-
-def plain(text: str) -> str:
-    """`text` with `\\x1b` in the place of what a terminal would obey."""
-    return OBEYED.sub(lambda found: ascii(found[0])[1:-1], text)
 
 
 def silence(descriptor: int) -> None:

@@ -10,7 +10,19 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
-from shared.config_types import AtLeastZero, Bytes, Gpus, Name, Number, Positive, Section, Seed, Text, Whole
+from shared.config_types import (
+    AtLeastZero,
+    Bytes,
+    Gpus,
+    Name,
+    Number,
+    Positive,
+    Section,
+    Seed,
+    Text,
+    Whole,
+    on_one_line,
+)
 from shared.registry_secret import check_url
 from shared.trainer_config import AnyTrainer
 
@@ -158,9 +170,12 @@ class Job(Section):
     evaluation: EvaluationConfig = EvaluationConfig()
     output: Text
     """The run folder; default runs/<name>."""
-    registry: Annotated[str, Field(pattern=r"^(embedded|(redis|rediss|unix)://.+)$"), AfterValidator(check_url)] = (
-        "embedded"
-    )
+    registry: Annotated[
+        str,
+        AfterValidator(on_one_line),
+        Field(pattern=r"^(embedded|(redis|rediss|unix)://.+)$"),
+        AfterValidator(check_url),
+    ] = "embedded"
     """embedded, or the URL of a Redis server."""
 
     @model_validator(mode="before")

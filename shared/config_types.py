@@ -4,6 +4,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
+from shared.plain_text import NOT_ON_A_LINE
 from shared.quantity import parse_bytes
 
 
@@ -20,9 +21,16 @@ def _whole_above_one(count: float) -> float:
     return count
 
 
+def on_one_line(text: str) -> str:
+    """What is shown, written to job.yaml and typed again must be what was meant."""
+    if NOT_ON_A_LINE.search(text):
+        raise ValueError("must hold no newline and no control character")
+    return text
+
+
 Whole = Annotated[int, BeforeValidator(_no_truth)]
 Number = Annotated[float, BeforeValidator(_no_truth)]
-Text = Annotated[str, Field(min_length=1)]
+Text = Annotated[str, Field(min_length=1), AfterValidator(on_one_line)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
 Seed = Annotated[Whole, Field(ge=0, lt=2**32)]
 Bytes = Annotated[int, BeforeValidator(parse_bytes), Field(ge=0)]

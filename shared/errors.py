@@ -4,14 +4,19 @@
 Each takes only its message, so that pickling needs no `__reduce__` of its own.
 """
 
+from shared.plain_text import plain_line
+
 LONGEST_REASON = 300
 
 
 class HeadraceError(Exception):
-    """The root of all of them; its text is one sentence for a person."""
+    """The root of all of them; its text is one sentence for a person, on one line whatever name or path it quotes."""
 
     exit_code = 1
     """Of the command that it ends."""
+
+    def __init__(self, sentence: str) -> None:
+        super().__init__(plain_line(sentence))
 
 
 class UserError(HeadraceError, ValueError):

@@ -1,5 +1,6 @@
 """A job file is read as it is written, or refused in one sentence that names the key."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -226,6 +227,20 @@ def test_nothing_that_yaml_can_hold_ends_in_anything_but_a_sentence(place: str, 
 
 def test_a_key_that_a_terminal_would_act_on_is_shown_by_its_letters() -> None:
     assert refusal(r"""model={"\e[2J\n": 1}""").startswith(r"unknown key model.'\x1b[2J\n'; known are")
+
+
+@pytest.mark.parametrize("key", ["output", "model.name", "model.hookpoints.0", "corpus.text_column", "registry"])
+@pytest.mark.parametrize("character", ["\n", "\t", "\0", "\x1b", "\u2028", "\u202e"])
+def test_text_that_is_not_one_line_is_refused_by_its_key(key: str, character: str) -> None:
+    value = json.dumps(f"unix:///tmp/a{character}b" if key == "registry" else f"a{character}b")
+    said = refusal(f"{key}={value}")
+    assert said.startswith(f"{key.replace('.0', '[0]')} must hold no newline and no control character, got ")
+    assert said.isprintable()
+
+
+def test_names_in_every_language_are_taken() -> None:
+    job = parse_job(TEXT, ('output="runs/モデル\u3000é \u200d"', "corpus.source='数据.txt'"))
+    assert job.output == "runs/モデル\u3000é \u200d"
 
 
 def test_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:

@@ -77,6 +77,31 @@ def test_errors_do_not_pass_on_what_was_typed_as_control_characters(
     assert not set("\x1b\x07\x9b\r\u202e\b") & set(said), repr(said)
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("status", "a\nb"),
+        ("run", "a\nb.yaml"),
+        ("run", "c.yaml", "output=a\tb"),
+        ("resume", "a\nb"),
+        ("report", "a\nb"),
+    ],
+)
+def test_errors_are_one_line_whatever_was_typed(
+    words: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "c.yaml").write_text(JOB_TEXT)
+    assert exit_code(list(words)) == 2
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1 and said.rstrip("\n").isprintable(), repr(said)
+
+
+def test_an_error_is_one_line_that_survives_the_way_between_processes() -> None:
+    error = pickle.loads(pickle.dumps(UserError("a\nb\x1b[2J")))
+    assert type(error) is UserError and str(error) == r"a\nb\x1b[2J"
+
+
 def test_progress_shows_an_events_text_and_obeys_none_of_it() -> None:
     screen = Screen(file=io.StringIO(), force_terminal=False, markup=False, width=200)
     with progress_display(parse_job(JOB_TEXT), screen) as display:
