@@ -67,7 +67,7 @@ class CheckpointError(HeadraceError):
     """A checkpoint cannot be used: `checkpoints/40/trainer-topk-512: weights.safetensors is damaged`."""
 
 
-def one_line(error: BaseException) -> str:
+def one_line(error: BaseException | str) -> str:
     """What a library says, which may be several lines, as part of a sentence of ours; not more than a person reads."""
     text = " ".join(str(error).split())
     return text if len(text) <= LONGEST_REASON else text[: LONGEST_REASON - 1] + "…"

@@ -1,6 +1,7 @@
 """Connections to Redis: tries again a bounded number of times, says where it failed without saying the password."""
 
 import os
+import re
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,8 +21,10 @@ NUM_RETRIES = 5
 OLDEST_VERSION = (6, 2)
 PROCESS = secrets.token_hex(4)
 """Tells apart processes of the same number on several machines."""
-TEMPORARY = ("MISCONF", "OOM", "READONLY", "LOADING", "MASTERDOWN", "CLUSTERDOWN", "NOREPLICAS")
-"""Errors of a server that may be well again later: a full disk, no memory, a failover."""
+TEMPORARY = re.compile(r"(?:^|: -)(?:MISCONF|OOM|READONLY|LOADING|MASTERDOWN|CLUSTERDOWN|NOREPLICAS|BUSY) ")
+"""Errors of a server that may be well again later: a full disk, no memory, a failover, somebody's long script.
+
+Redis 6.2 puts them behind the name of the script that met them."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -153,6 +156,6 @@ def _worded(error: redis.RedisError, where: str) -> HeadraceError:
         return UserError(f"{where} refuses the user name or password")
     if isinstance(error, (redis.ConnectionError, redis.TimeoutError)):
         return RegistryUnreachable(f"{where} does not answer")
-    if str(error).startswith(TEMPORARY):
+    if TEMPORARY.search(str(error)):
         return RegistryUnreachable(f"{where} cannot be used at the moment: {one_line(error)}")
     return RegistryError(f"{where} refuses: {one_line(error)}")

@@ -5,17 +5,28 @@ them may give, and become exceptions here; the others belong to the method that 
 """
 
 import functools
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import redis
 from redis.commands.core import Script
 
-from shared.errors import RegistryError, StaleToken
+from shared.errors import RegistryError, StaleToken, one_line
 from shared.registry_connection import registry_errors
 from shared.registry_keys import NAMES, SCHEMA, job_keys
 
 SCRIPTS = Path(__file__).parent / "scripts"
+DAMAGED = re.compile(r"<damaged>(.*?)<>")
+"""What a script of ours says of a stored number before a loop that might have no end."""
+STUMBLED = re.compile(
+    r"(?:user_script: ?\d+:? |-|^)"
+    r"((?:WRONGTYPE|attempt to|bad argument|Lua redis|hash value is not|resulting score).*?)"
+    r"(?: script: \w+,.*)?$"
+)
+"""What Lua and Redis say, in 6.2 and in 7, of a script that met another type of value than we have written."""
 
 
 @functools.cache
@@ -41,18 +52,31 @@ class ScriptCaller:
 
         Raises:
             StaleToken: the caller's role, unit or job has gone to someone else.
-            RegistryError: the job was written by another version of Headrace.
+            RegistryError: the job was written by another version of Headrace, or what Redis holds of it is damaged.
             RegistryUnreachable: Redis does not answer, after some tries.
         """
         if name not in self._scripts:
             self._scripts[name] = self._client.register_script(script_text(name))
-        with registry_errors(self._client):
+        with registry_errors(self._client), _damage(self.job):
             reply: list[Any] = self._scripts[name](keys=list(self._keys.values()), args=list(args))
         if reply[0] == "stale":
             raise StaleToken(_stale(*reply[1:]))
         if reply[0] == "schema":
             raise RegistryError(f"job {self.job} has registry schema {reply[1]}, this Headrace knows {SCHEMA}")
         return reply
+
+
+@contextmanager
+def _damage(job: str) -> Iterator[None]:
+    """Words what a script says of values that we have not written so."""
+    try:
+        yield
+    except redis.ResponseError as error:
+        found = DAMAGED.search(str(error)) or STUMBLED.search(str(error))
+        if not found:
+            raise
+        reason = one_line(found[1])
+        raise RegistryError(f"what the registry holds of job {job} is damaged: {reason}") from error
 
 
 def _stale(who: str, token: str, current: str) -> str:

@@ -4,10 +4,11 @@
 local producer, ttl_ms, request = ARGV[1], tonumber(ARGV[3]), ARGV[4]
 local refusal = stale_role(producer, ARGV[2])
 if refusal then return refusal end
-local state, lanes = job('state'), tonumber(job('num_lanes'))
+local state, lanes = job('state'), num_lanes()
 if not state or state == 'stopped' or state == 'failed' or state == 'finished' then return {'end'} end
 if not lanes then return {'wait', 'stream'} end
-local num_units, window = tonumber(job('num_units')), tonumber(job('window_units'))
+local num_units = whole('num_units', job('num_units'), 0, LARGEST)
+local window = whole('window_units', job('window_units'), 1, LARGEST)
 
 local function is_satisfied(lane) return mark('satisfied', lane) == 1 end
 
@@ -38,9 +39,11 @@ end
 
 -- the lane's next unit that was never leased, past those set aside; nil when the corpus has none
 local function next_of(lane)
-  local number = mark('next', lane)
-  while redis.call('HEXISTS', K.dead, lane + lanes * number) == 1 do number = number + 1 end
-  if lane + lanes * number < num_units then return number end
+  local number = whole('next:' .. lane, mark('next', lane), 0, LARGEST)
+  while lane + lanes * number < num_units do
+    if redis.call('HEXISTS', K.dead, lane + lanes * number) == 0 then return number end
+    number = number + 1
+  end
 end
 
 local function take_next()

@@ -18,6 +18,24 @@ local function event(kind, message)
   redis.call('XADD', K.events, 'MAXLEN', '~', 10000, '*', 'kind', kind, 'message', message)
 end
 
+-- Ends the script: what is stored is not what was written, and what is reckoned from it might have no end.
+local function damaged(name, value) error('<damaged>' .. name .. ' is ' .. string.sub(tostring(value), 1, 60) .. '<>', 0) end
+
+-- A stored number that a loop goes from, to or by.
+local function whole(name, value, least, most)
+  local number = tonumber(value)
+  if not number or number ~= math.floor(number) or number < least or number > most then damaged(name, value) end
+  return number
+end
+
+local LARGEST = 2 ^ 53 -- up to here adding one gives another number
+
+-- How many lanes the stream has; nil before it has begun.
+local function num_lanes()
+  local text = job('num_lanes')
+  return text and whole('num_lanes', text, 1, redis.call('HLEN', K.lanes)) or nil
+end
+
 -- A token that was never given before: it grows with each call, and is at least the ms since the job was first
 -- claimed, so that none comes twice even when a crash of the server took the last second of its file with it.
 local function next_token()
@@ -38,7 +56,7 @@ end
 
 -- lane and lane-local number of a unit
 local function place(unit)
-  local lanes = tonumber(job('num_lanes'))
+  local lanes = num_lanes()
   return unit % lanes, math.floor(unit / lanes)
 end
 

@@ -7,8 +7,9 @@ local next_block, emitted = tonumber(ARGV[4]), tonumber(ARGV[5])
 local satisfied, ended, record = tonumber(ARGV[6]), tonumber(ARGV[7]), ARGV[8]
 local refusal = stale_role('lane-' .. lane, token)
 if refusal then return refusal end
-local lanes, before, base = tonumber(job('num_lanes') or 0), mark('head', lane), mark('base', lane)
-if not before then return {'no lane'} end
+local lanes, before, base = num_lanes(), mark('head', lane), mark('base', lane)
+if not lanes or lane >= lanes then return {'no lane'} end
+whole('head:' .. lane, before, 0, LARGEST)
 if head < before then return {'backwards', before} end
 
 for number = before, head - 1 do

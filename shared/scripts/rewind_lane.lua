@@ -4,9 +4,15 @@
 local refusal = stale_driver(ARGV[1])
 if refusal then return refusal end
 local lane, point = tonumber(ARGV[2]), cjson.decode(ARGV[3])
-local lanes = tonumber(job('num_lanes') or 0)
-if lane >= lanes then return {'no lane'} end
-for number = point.head, mark('next', lane) - 1 do forget_unit(lane + lanes * number) end
+local lanes = num_lanes()
+if not lanes or lane >= lanes then return {'no lane'} end
+local function forget(units)
+  for _, unit in ipairs(units) do
+    if unit % lanes == lane and math.floor(unit / lanes) >= point.head then forget_unit(unit) end
+  end
+end
+for _, name in ipairs({'leases', 'ready'}) do forget(redis.call('ZRANGE', K[name], 0, -1)) end
+for _, name in ipairs({'grants', 'attempts', 'rows', 'errors'}) do forget(redis.call('HKEYS', K[name])) end
 place_lane(lane, point)
 event('lane', 'lane-' .. lane .. ' goes back to block ' .. point.next_block)
 return {'ok', next_token()}

@@ -260,6 +260,54 @@ def test_lane_ahead_of_a_registry_that_lost_its_last_second_is_believed(
     assert [lease(registry).unit for _ in range(4)] == [1, 3, 4, 5]
 
 
+HUGE = "1e300"
+
+
+@pytest.mark.timeout(30)
+@pytest.mark.parametrize(
+    ("name", "field", "value", "named"),
+    [
+        ("job", "num_lanes", HUGE, "num_lanes is 1e300"),
+        ("job", "num_lanes", "0", "num_lanes is 0"),
+        ("job", "num_lanes", "1.5", "num_lanes is 1.5"),
+        ("job", "num_lanes", "nan", "num_lanes is nan"),
+        ("job", "num_lanes", "many", "num_lanes is many"),
+        ("job", "num_units", "inf", "num_units is inf"),
+        ("job", "window_units", "-3", "window_units is -3"),
+        ("marks", "next:1", "-1e300", "next:1 is -1e+300"),
+        ("marks", "next:1", "", "next:1 is nil"),
+        ("marks", "head:1", "x", "attempt to perform arithmetic on a nil value"),
+        ("marks", "head:0", "-1e18", "head:0 is -1e+18"),
+    ],
+)
+def test_a_number_that_was_damaged_is_named_and_nothing_goes_on_for_ever(
+    client: redis.Redis, registry: Registry, driver: int, lane: int, name: str, field: str, value: str, named: str
+) -> None:
+    client.hset(key(registry.job, name), field, value)
+    client.hset(key(registry.job, "dead"), mapping={"0": "no", "1": "no"})
+    with pytest.raises(RegistryError) as caught:
+        lease(registry)
+        registry.publish_lane(0, lane, LaneCounters(head=2))
+    assert str(caught.value) == f"what the registry holds of job {registry.job} is damaged: {named}"
+    assert client.ping()
+
+
+def test_a_lane_is_rewound_however_far_its_mark_was_damaged(
+    client: redis.Redis, registry: Registry, driver: int
+) -> None:
+    unit = lease(registry).unit
+    client.hset(key(registry.job, "marks"), "next:0", HUGE)
+    registry.rewind_lane(driver, 0, LaneCounters())
+    assert lease(registry).unit == unit
+
+
+def test_another_type_of_value_is_said_to_be_damage(client: redis.Redis, registry: Registry, driver: int) -> None:
+    client.delete(key(registry.job, "ready"))
+    client.hset(key(registry.job, "ready"), "0", "text")
+    with pytest.raises(RegistryError, match=f"registry holds of job {registry.job} is damaged: WRONGTYPE Operation"):
+        lease(registry)
+
+
 def test_threads_that_lease_at_once_get_distinct_units_in_order(registry: Registry) -> None:
     token = registry.claim_job("", "runs/demo", resume=False)
     registry.begin_stream(token, StreamPoint.fresh(200, 200, 100, 2, []))
