@@ -7,6 +7,8 @@ Each takes only its message, so that pickling needs no `__reduce__` of its own.
 from shared.plain_text import plain_line
 
 LONGEST_REASON = 300
+LONGEST_SENTENCE = 900
+"""Longer ones, which quote what nobody has typed, lose their middle: what is to be done stands at the end."""
 
 
 class HeadraceError(Exception):
@@ -16,7 +18,9 @@ class HeadraceError(Exception):
     """Of the command that it ends."""
 
     def __init__(self, sentence: str) -> None:
-        super().__init__(plain_line(sentence))
+        line = plain_line(sentence)
+        half = LONGEST_SENTENCE // 2 - 1
+        super().__init__(line if len(line) <= LONGEST_SENTENCE else f"{line[:half]}…{line[-half:]}")
 
 
 class UserError(HeadraceError, ValueError):

@@ -11,6 +11,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -34,13 +35,19 @@ def embedded_address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Regis
 
 @pytest.fixture(scope="session")
 def external_address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RegistryAddress]:
+    with external_redis(tmp_path_factory.mktemp("external")) as address:
+        yield address
+
+
+@contextmanager
+def external_redis(folder: Path, host: str = "127.0.0.1") -> Iterator[RegistryAddress]:
+    """A server with a password, as a user may have one; it listens at `host`."""
     binary = shutil.which("redis-server")
     if binary is None:
         pytest.skip("there is no redis-server on PATH to stand for a user's own")
     port, password = _free_port(), secrets.token_hex(16)
-    config = f'bind 127.0.0.1\nport {port}\nrequirepass {password}\nsave ""\n'
-    server = _launch(binary, tmp_path_factory.mktemp("external"), config)
-    address = RegistryAddress(f"redis://:{password}@127.0.0.1:{port}/0")
+    server = _launch(binary, folder, f'bind {host}\nport {port}\nrequirepass {password}\nsave ""\n')
+    address = RegistryAddress(f"redis://:{password}@{host}:{port}/0")
     _await_answer(address)
     yield address
     server.terminate()

@@ -11,19 +11,22 @@ import ray
 from ray._private.state import actors
 from ray.cluster_utils import Cluster
 
-ALONE = {"object_store_memory": 100 * 2**20, "node_ip_address": "127.0.0.1", "include_dashboard": False}
+STORE_BYTES = 100 * 2**20
+ALONE = {"object_store_memory": STORE_BYTES, "include_dashboard": False}
 
 
 class NodeCluster:
     """A head, and nodes that come and go; by default no actor finds room on the head."""
 
-    def __init__(self, head_cpus: int = 0) -> None:
-        self._cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": head_cpus, **ALONE})
+    def __init__(self, head_cpus: int = 0, host: str = "127.0.0.1") -> None:
+        self.host = host
+        head = {"num_cpus": head_cpus, "node_ip_address": host, **ALONE}
+        self._cluster = Cluster(initialize_head=True, head_node_args=head)
         self.address: str = self._cluster.address
 
     def add(self) -> Any:
         """A node with room for all actors of a small job."""
-        return self._cluster.add_node(num_cpus=12, **ALONE)
+        return self._cluster.add_node(num_cpus=12, node_ip_address=self.host, **ALONE)
 
     def remove(self, node: Any) -> None:
         """What is left of it ends."""
@@ -48,9 +51,9 @@ class NodeCluster:
 
 
 @contextmanager
-def node_cluster(head_cpus: int = 0) -> Iterator[NodeCluster]:
-    """Runs until the block ends."""
-    cluster = NodeCluster(head_cpus)
+def node_cluster(head_cpus: int = 0, host: str = "127.0.0.1") -> Iterator[NodeCluster]:
+    """Runs until the block ends; the head is at the address `host`."""
+    cluster = NodeCluster(head_cpus, host)
     try:
         yield cluster
     finally:
@@ -59,13 +62,20 @@ def node_cluster(head_cpus: int = 0) -> Iterator[NodeCluster]:
 
 def node_of(role: str, nodes: list[Any]) -> Any:
     """Which of `nodes` the live actor of that name is on."""
+    return next(node for node in nodes if node.node_id == address_of(role)["NodeID"])
+
+
+def address_of(role: str) -> dict[str, Any]:
+    """Where the live actor of that name is: `NodeID`, `IPAddress` and more."""
     (found,) = [one for one in actors().values() if one["Name"] == role and one["State"] == "ALIVE"]
-    return next(node for node in nodes if node.node_id == found["Address"]["NodeID"])
+    address: dict[str, Any] = found["Address"]
+    return address
 
 
 def join(cluster: NodeCluster) -> None:
     """Makes this process a driver on it."""
-    ray.init(address=cluster.address, namespace="headrace-tests", log_to_driver=False, logging_level="ERROR")
+    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
+    ray.init(address=cluster.address, namespace="headrace-tests", _node_ip_address=cluster.host, **quiet)
 
 
 def wake(processes: list[psutil.Process]) -> None:

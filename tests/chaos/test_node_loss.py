@@ -1,7 +1,7 @@
 """A node of the cluster goes away under a running job, dead or silent; or the head does. The weights are the same.
 
 Three raylets on one machine, each with its own workers and object store: blocks cross from one to the other. A node
-that is frozen whole answers nobody, as one does whose cable was cut; what a network does besides is not tried here.
+that is frozen whole answers nobody; one whose link is cut, and comes back, is in test_network.py.
 """
 
 import os
@@ -17,16 +17,16 @@ import pytest
 import ray
 
 from cluster.controller import Outcome
-from shared.config import Job
 from shared.job_file import dump_job
 from shared.job_state import JobState
 from shared.ledger import ledger
 from shared.registry import Registry
 from shared.registry_connection import RegistryAddress
 from shared.registry_place import open_registry
+from tests.chaos.ground import Ground
 from tests.chaos.node_cluster import NodeCluster, join, node_cluster, node_of, wake
 from tests.integration.ray_cluster import ROOT
-from tests.integration.scenario import make_job, run, weights, when_block
+from tests.integration.scenario import run, weights, when_block
 
 pytestmark = [
     pytest.mark.slow,
@@ -34,26 +34,6 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),  # Ray's search for ports closes none
 ]
 LIMIT_S = 300.0
-
-
-class Ground:
-    """Jobs alike, on one external Redis, and how they end where nothing happens."""
-
-    def __init__(self, folder: Path, model: str, corpus: str, registry: str) -> None:
-        self._folder, self._model, self._corpus, self._registry = folder, model, corpus, registry
-        self._end: dict[str, bytes] = {}
-
-    def job(self, name: str) -> Job:
-        changes = {"name": name, "registry": self._registry, "producers__count": 2}
-        return make_job(self._folder / name, self._model, self._corpus, **changes)
-
-    def end(self) -> dict[str, bytes]:
-        """The weights of a job that nothing happened to, run in this process's Ray at first."""
-        if not self._end:
-            whole = self.job("whole")
-            assert run(whole).outcome is Outcome.FINISHED
-            self._end = weights(whole)
-        return self._end
 
 
 @pytest.fixture(scope="module")
@@ -105,7 +85,7 @@ def test_a_job_whose_head_died_goes_on_in_another_cluster(ground: Ground, cluste
             _resume(second, job.output, registry)
         snapshot = registry.snapshot()
     assert snapshot.job.state is JobState.FINISHED and ledger(snapshot).imbalances() == []
-    if not ground._end:
+    if not ground.has_ended:
         nodes = [cluster.add()]
         ground.end()
         cluster.remove(nodes[0])

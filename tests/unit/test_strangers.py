@@ -102,6 +102,15 @@ def test_an_error_is_one_line_that_survives_the_way_between_processes() -> None:
     assert type(error) is UserError and str(error) == r"a\nb\x1b[2J"
 
 
+def test_an_error_that_quotes_a_page_keeps_its_beginning_and_its_end() -> None:
+    sentence = str(UserError(f"output {'a' * 5000} is no folder; choose another"))
+    assert (
+        len(sentence) < 1000
+        and sentence.startswith("output aaa")
+        and sentence.endswith("aaa is no folder; choose another")
+    )
+
+
 def test_progress_shows_an_events_text_and_obeys_none_of_it() -> None:
     screen = Screen(file=io.StringIO(), force_terminal=False, markup=False, width=200)
     with progress_display(parse_job(JOB_TEXT), screen) as display:

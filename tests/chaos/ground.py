@@ -1,0 +1,32 @@
+"""Jobs alike on a cluster, and the weights with which they end where nothing happens to them."""
+
+from pathlib import Path
+
+from cluster.controller import Outcome
+from shared.config import Job
+from tests.integration.scenario import make_job, run, weights
+
+
+class Ground:
+    """Jobs with two producers, on one external Redis."""
+
+    def __init__(self, folder: Path, model: str, corpus: str, registry: str) -> None:
+        self._folder, self._model, self._corpus, self._registry = folder, model, corpus, registry
+        self._end: dict[str, bytes] = {}
+
+    def job(self, name: str) -> Job:
+        changes = {"name": name, "registry": self._registry, "producers__count": 2}
+        return make_job(self._folder / name, self._model, self._corpus, **changes)
+
+    @property
+    def has_ended(self) -> bool:
+        """What `end` gives is known already."""
+        return bool(self._end)
+
+    def end(self) -> dict[str, bytes]:
+        """The weights of a job that nothing happened to, run in this process's Ray at first."""
+        if not self._end:
+            whole = self.job("whole")
+            assert run(whole).outcome is Outcome.FINISHED
+            self._end = weights(whole)
+        return self._end
