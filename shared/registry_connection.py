@@ -25,6 +25,13 @@ TEMPORARY = re.compile(r"(?:^|: -)(?:MISCONF|OOM|READONLY|LOADING|MASTERDOWN|CLU
 """Errors of a server that may be well again later: a full disk, no memory, a failover, somebody's long script.
 
 Redis 6.2 puts them behind the name of the script that met them."""
+OF_ITS_STATE = (
+    redis.exceptions.OutOfMemoryError,
+    redis.exceptions.ReadOnlyError,
+    redis.exceptions.ClusterDownError,
+    redis.exceptions.MasterDownError,
+)
+"""Those of them that redis-py knows, and whose first word it takes away."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -156,6 +163,6 @@ def _worded(error: redis.RedisError, where: str) -> HeadraceError:
         return UserError(f"{where} refuses the user name or password")
     if isinstance(error, (redis.ConnectionError, redis.TimeoutError)):
         return RegistryUnreachable(f"{where} does not answer")
-    if TEMPORARY.search(str(error)):
+    if isinstance(error, OF_ITS_STATE) or TEMPORARY.search(str(error)):
         return RegistryUnreachable(f"{where} cannot be used at the moment: {one_line(error)}")
     return RegistryError(f"{where} refuses: {one_line(error)}")

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import dataclass, field, fields
+from functools import cache
 from typing import Any, Self
 
 from shared.job_state import JobState
@@ -28,8 +29,14 @@ class Record:
         """As `from_json`, for what was read already."""
         if not isinstance(written, dict):
             raise ValueError(f"{str(written)[:60]!r} is not a record")
-        kinds = {one.name: one.type for one in fields(cls)}  # type: ignore[arg-type]
+        kinds = _kinds(cls)  # type: ignore[arg-type]
         return cls(**{name: _checked(name, value, kinds[name]) for name, value in written.items() if name in kinds})
+
+
+@cache
+def _kinds(record: type) -> dict[str, Any]:
+    """Field -> its type."""
+    return {one.name: one.type for one in fields(record)}
 
 
 def _checked(name: str, value: Any, kind: Any) -> Any:

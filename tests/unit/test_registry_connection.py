@@ -86,6 +86,12 @@ def test_errors_of_redis_itself_are_worded(external_address: RegistryAddress) ->
             client.eval("return redis.error_reply('MISCONF disk full')", 0)
 
 
+@pytest.mark.parametrize("word", ["OOM", "READONLY", "CLUSTERDOWN", "MASTERDOWN", "NOREPLICAS", "BUSY", "LOADING"])
+def test_what_a_server_refuses_for_now_may_be_tried_again(external_address: RegistryAddress, word: str) -> None:
+    with external_address.connect() as client, pytest.raises(RegistryUnreachable), registry_errors(client):
+        client.eval(f"return redis.error_reply('{word} not at the moment')", 0)
+
+
 def test_server_that_wants_tls_is_not_talked_to_in_the_open(secured_address: RegistryAddress) -> None:
     open_url = secured_address.url.replace("rediss://", "redis://").partition("?")[0]
     with pytest.raises(RegistryUnreachable, match="does not answer"):
