@@ -1,4 +1,4 @@
-"""A network of namespaces on this machine: one bridge, and a cable to each that can be pulled out and put back.
+"""A network of namespaces on this machine: one bridge, and a cable to each that can be pulled out.
 
 It stands for several machines as far as packets go; memory, disk and clock are shared. Needs the rights of root.
 """
@@ -8,7 +8,6 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from pathlib import Path
 
 import pytest
 
@@ -16,6 +15,8 @@ from tests.chaos.node_cluster import STORE_BYTES
 from tests.integration.ray_cluster import ROOT
 
 STOP_S = 30.0
+SEVERAL_MACHINES = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
+"""Tests set it to 0, so that Ray listens on loopback only; `ray start` then joins no cluster."""
 
 
 class Network:
@@ -59,20 +60,32 @@ class Place:
 
     def start_node(self, cluster_address: str) -> None:
         """A node of that Ray cluster, with room for all actors of a small job; it joins after a while."""
-        ray = str(Path(sys.executable).with_name("ray"))
         where = ["--address", cluster_address, "--node-ip-address", self.address]
         room = ["--num-cpus", "12", "--object-store-memory", str(STORE_BYTES)]
-        words = ["ip", "netns", "exec", self._name, ray, "start", *where, *room, "--block"]
-        quiet = subprocess.DEVNULL
-        self._node = subprocess.Popen(words, cwd=ROOT, stdout=quiet, stderr=quiet)
+        words = [
+            "ip",
+            "netns",
+            "exec",
+            self._name,
+            sys.executable,
+            "-m",
+            "ray.scripts.scripts",
+            "start",
+            *where,
+            *room,
+            "--block",
+        ]
+        environment, quiet = {**os.environ, SEVERAL_MACHINES: "1"}, subprocess.DEVNULL
+        self._node = subprocess.Popen(words, cwd=ROOT, env=environment, stdout=quiet, stderr=quiet)
+
+    @property
+    def has_node(self) -> bool:
+        """It runs, whether it has joined or not."""
+        return self._node is not None and self._node.poll() is None
 
     def cut(self) -> None:
         """No packet passes any more, either way; nobody is told."""
         _ip("link", "set", f"{self._name}a", "down")
-
-    def mend(self) -> None:
-        """Packets pass again."""
-        _ip("link", "set", f"{self._name}a", "up")
 
     def close(self) -> None:
         self.end_node()

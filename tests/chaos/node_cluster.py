@@ -3,7 +3,7 @@
 import os
 import signal
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from typing import Any
 
 import psutil
@@ -12,6 +12,7 @@ from ray._private.state import actors
 from ray.cluster_utils import Cluster
 
 STORE_BYTES = 100 * 2**20
+STARTS = 5
 ALONE = {"object_store_memory": STORE_BYTES, "include_dashboard": False}
 
 
@@ -53,11 +54,19 @@ class NodeCluster:
 @contextmanager
 def node_cluster(head_cpus: int = 0, host: str = "127.0.0.1") -> Iterator[NodeCluster]:
     """Runs until the block ends; the head is at the address `host`."""
-    cluster = NodeCluster(head_cpus, host)
+    cluster = _started(head_cpus, host)
     try:
         yield cluster
     finally:
         cluster.close()
+
+
+def _started(head_cpus: int, host: str) -> NodeCluster:
+    """On a busy machine Ray gives its own agents too little time to start."""
+    for left in reversed(range(STARTS)):
+        with suppress(Exception) if left else nullcontext():
+            return NodeCluster(head_cpus, host)
+    raise AssertionError
 
 
 def node_of(role: str, nodes: list[Any]) -> Any:

@@ -1,10 +1,8 @@
-"""A node's link is cut under a running job, for good or until others have its work. The weights are the same.
+"""A node's link is cut under a running job. The weights are the same.
 
-Nobody is told of a cut link: connections stay open, and nothing comes through. What lives on the other side does not
-know either, and when the link comes back, it is a crowd of zombies who hold tokens that were given to others.
+Nobody is told of it: connections stay open and nothing comes through; what lives behind it does not know either.
 """
 
-import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -25,8 +23,7 @@ pytestmark = [
     pytest.mark.timeout(1200),
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),  # Ray's search for ports closes none
 ]
-JOIN_S = 180.0
-REPLACED_S = 300.0
+JOIN_S = 120.0
 
 
 @dataclass
@@ -50,29 +47,21 @@ def site(tmp_path_factory: pytest.TempPathFactory, gpt2_folder: str, corpus_fold
         ray.shutdown()
 
 
-@pytest.mark.parametrize("comes_back", [False, True], ids=["for-good", "comes-back"])
-def test_what_was_behind_a_cut_link_is_replaced_and_refused_when_it_comes_back(comes_back: bool, site: Site) -> None:
+def test_what_was_behind_a_cut_link_is_replaced_elsewhere(site: Site) -> None:
     places = [site.net.place(), site.net.place()]
     for place in places:
-        place.start_node(site.cluster.address)
-    _await_nodes(3)
-    expected, job = site.ground.end(), site.ground.job(f"is-cut-{comes_back}")
+        _join(place, site.cluster)
+    expected, job = site.ground.end(), site.ground.job("is-cut")
     cut: list[Place] = []
-    menders: list[threading.Thread] = []
 
     def strike(registry: Registry) -> None:
         place = next(one for one in places if one.address == address_of("lane-0")["IPAddress"])
         place.cut()
         cut.append(place)
-        if comes_back:
-            menders.append(threading.Thread(target=_mend_when_replaced, args=(registry, place)))
-            menders[0].start()
 
     try:
         seen = run(job, meanwhile=when_block(9, strike))
     finally:
-        for mender in menders:
-            mender.join(REPLACED_S)
         for place in places:
             place.end_node()
     assert cut and seen.outcome is Outcome.FINISHED and seen.imbalances == []
@@ -80,18 +69,11 @@ def test_what_was_behind_a_cut_link_is_replaced_and_refused_when_it_comes_back(c
     assert len(seen.digests) == 1 and weights(job) == expected
 
 
-def _mend_when_replaced(registry: Registry, place: Place) -> None:
-    """The lane has been given to another process, which those behind the cut link know nothing of."""
-    deadline = time.monotonic() + REPLACED_S
-    while not any(one.message.startswith("lane-0 ") for one in registry.events(count=1000)):
-        if time.monotonic() > deadline:
-            return
-        time.sleep(0.2)
-    place.mend()
-
-
-def _await_nodes(number: int) -> None:
+def _join(place: Place, cluster: NodeCluster) -> None:
+    """One after another: nodes of one machine choose the names of their sockets when they start."""
     deadline = time.monotonic() + JOIN_S
-    while sum(node["Alive"] for node in ray.nodes()) != number:
-        assert time.monotonic() < deadline, "the nodes have not joined the cluster"
+    while place.address not in {node["NodeManagerAddress"] for node in ray.nodes() if node["Alive"]}:
+        assert time.monotonic() < deadline, "the node has not joined the cluster"
+        if not place.has_node:  # on a busy machine Ray gives its own agents too little time to start
+            place.start_node(cluster.address)
         time.sleep(0.5)

@@ -1,7 +1,7 @@
 """A node of the cluster goes away under a running job, dead or silent; or the head does. The weights are the same.
 
 Three raylets on one machine, each with its own workers and object store: blocks cross from one to the other. A node
-that is frozen whole answers nobody; one whose link is cut, and comes back, is in test_network.py.
+that is frozen whole answers nobody; one whose link is cut is in test_network.py.
 """
 
 import os
