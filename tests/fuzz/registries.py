@@ -228,8 +228,9 @@ def _damage_hash(draw: random.Random, client: redis.Redis, name: str) -> None:
         client.hset(
             name, draw.choice((b"new", b"", b"head:7", b"99", b"-1", b"1e3", b"lane-9", b"\xff")), _hostile(draw)
         )
-    elif value.startswith(b"{") and way < 0.75:
-        client.hset(name, field, json.dumps(mutate_tree(draw, json.loads(value))))
+    elif value.startswith(b'{"') and value.endswith(b"}") and way < 0.75:
+        with suppress(ValueError):  # damaged before
+            client.hset(name, field, json.dumps(mutate_tree(draw, json.loads(value))))
     elif way < 0.7:
         client.hset(name, field, mutate_bytes(draw, value))
     else:
