@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 
 export HF_HUB_OFFLINE ?= 1
 
-.PHONY: demo test chaos fuzz soak lint audit bench clean
+.PHONY: demo test faults chaos fuzz soak lint audit bench clean
 
 demo: $(READY)
 	@name=$$(test -e runs/demo && date +demo-%Y%m%d-%H%M%S || echo demo); \
@@ -17,8 +17,14 @@ test: $(READY)
 	$(BIN)/python -m pytest -n 2 --dist loadfile tests/unit
 	$(BIN)/python -m pytest tests/integration
 
+# A share of `chaos` for every change: schedules of the protocol, and real faults on one machine.
+faults: $(READY)
+	$(BIN)/python -m pytest tests/chaos -m "not long"
+
+# Ten thousand schedules and hundreds of real faults; then those that cost whole nodes and networks.
 chaos: $(READY)
 	$(BIN)/python -m tests.chaos $(OPTIONS)
+	$(BIN)/python -m pytest tests/chaos -m long
 
 fuzz: $(READY)
 	$(BIN)/python -m tests.fuzz $(OPTIONS)

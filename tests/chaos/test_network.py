@@ -12,13 +12,14 @@ import ray
 
 from cluster.controller import Outcome
 from shared.registry import Registry
-from tests.chaos.ground import Ground
+from tests.chaos.cluster_jobs import ClusterJobs
 from tests.chaos.network import Network, Place, network
 from tests.chaos.node_cluster import NodeCluster, address_of, join, node_cluster
 from tests.integration.scenario import run, weights, when_block
 from tests.redis_fixtures import external_redis
 
 pytestmark = [
+    pytest.mark.long,
     pytest.mark.slow,
     pytest.mark.timeout(1200),
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),  # Ray's search for ports closes none
@@ -32,7 +33,7 @@ class Site:
 
     net: Network
     cluster: NodeCluster
-    ground: Ground
+    ground: ClusterJobs
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +44,7 @@ def site(tmp_path_factory: pytest.TempPathFactory, gpt2_folder: str, corpus_fold
         node_cluster(host=net.host) as cluster,
     ):
         join(cluster)
-        yield Site(net, cluster, Ground(tmp_path_factory.mktemp("cut"), gpt2_folder, corpus_folder, registry.url))
+        yield Site(net, cluster, ClusterJobs(tmp_path_factory.mktemp("cut"), gpt2_folder, corpus_folder, registry.url))
         ray.shutdown()
 
 

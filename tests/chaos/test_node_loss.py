@@ -23,12 +23,13 @@ from shared.ledger import ledger
 from shared.registry import Registry
 from shared.registry_connection import RegistryAddress
 from shared.registry_place import open_registry
-from tests.chaos.ground import Ground
+from tests.chaos.cluster_jobs import ClusterJobs
 from tests.chaos.node_cluster import NodeCluster, join, node_cluster, node_of, wake
 from tests.integration.ray_cluster import ROOT
 from tests.integration.scenario import run, weights, when_block
 
 pytestmark = [
+    pytest.mark.long,
     pytest.mark.slow,
     pytest.mark.timeout(900),
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),  # Ray's search for ports closes none
@@ -39,8 +40,8 @@ LIMIT_S = 300.0
 @pytest.fixture(scope="module")
 def ground(
     tmp_path_factory: pytest.TempPathFactory, gpt2_folder: str, corpus_folder: str, external_address: RegistryAddress
-) -> Ground:
-    return Ground(tmp_path_factory.mktemp("nodes"), gpt2_folder, corpus_folder, external_address.url)
+) -> ClusterJobs:
+    return ClusterJobs(tmp_path_factory.mktemp("nodes"), gpt2_folder, corpus_folder, external_address.url)
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +54,7 @@ def cluster() -> Iterator[NodeCluster]:
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
 def test_what_was_on_a_lost_node_is_replaced_elsewhere(
-    number: signal.Signals, ground: Ground, cluster: NodeCluster
+    number: signal.Signals, ground: ClusterJobs, cluster: NodeCluster
 ) -> None:
     nodes, lost = [cluster.add(), cluster.add()], list[psutil.Process]()
     try:
@@ -69,7 +70,7 @@ def test_what_was_on_a_lost_node_is_replaced_elsewhere(
     assert len(seen.digests) == 1 and weights(job) == expected
 
 
-def test_a_job_whose_head_died_goes_on_in_another_cluster(ground: Ground, cluster: NodeCluster) -> None:
+def test_a_job_whose_head_died_goes_on_in_another_cluster(ground: ClusterJobs, cluster: NodeCluster) -> None:
     job = ground.job("loses-the-head")
     folder = Path(job.output).parent
     folder.mkdir(parents=True)

@@ -19,7 +19,7 @@ from shared.registry_snapshot import Snapshot
 from tests.integration.scenario import TRAINERS, make_job, pid_of, run, weights
 from tests.paced import ARCHITECTURE
 
-pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("own_ray")]
+pytestmark = [pytest.mark.long, pytest.mark.slow, pytest.mark.usefixtures("own_ray")]
 SLOW = {"name": "paced", "architecture": ARCHITECTURE, "num_latents": 64, "k": 8, "batch_rows": 500, "pause_ms": 250}
 LOG_BLOCKS = 3
 """Of 84 kB each, in 256 KiB."""

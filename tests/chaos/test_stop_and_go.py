@@ -32,7 +32,7 @@ from shared.registry_place import open_registry
 from shared.registry_secret import password_of
 from tests.integration.scenario import Seen, make_job, run, weights, when_block
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.long, pytest.mark.slow, pytest.mark.timeout(600)]
 TRAINERS = [{"name": "topk-64", "architecture": "topk", "num_latents": 64, "k": 8, "batch_rows": 16}]
 LONG = {"trainers": TRAINERS, "tokens": 80_000}
 """Eighty blocks: an early stop comes in the middle."""

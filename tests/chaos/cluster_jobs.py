@@ -7,7 +7,7 @@ from shared.config import Job
 from tests.integration.scenario import make_job, run, weights
 
 
-class Ground:
+class ClusterJobs:
     """Jobs with two producers, on one external Redis."""
 
     def __init__(self, folder: Path, model: str, corpus: str, registry: str) -> None:
