@@ -71,7 +71,7 @@ APART_KEYS: dict[str, Keys] = {
     "gated": {"l1_coefficient": 0.3, "lr": 3e-2},
     "p_anneal": {"l1_coefficient": 0.05},
     "kl": {"rho": 1 / 32, "lr": 1e-1},
-    "jumprelu": {"target_l0": 2.5, "l0_coefficient": 1.0},
+    "jumprelu": {"target_l0": None, "l0_coefficient": 0.02},
     "jumprelu_tanh": {"sparsity_coefficient": 2.5, "lr": 2e-2},
 }
 """Where features lie apart penalties may be lower; a latent that loses its feature finds no other: large steps help."""
