@@ -205,12 +205,15 @@ def export(
     out_folder: Annotated[Path, typer.Argument(metavar="OUT", help="Where to write; sparsify names folders in it.")],
     to: Annotated[str, typer.Option("--to", help=f"{' or '.join(EXPORTS)}.")],
 ) -> None:
-    """Write an SAE in another library's format."""
+    """Write an SAE in another library's format, and the labels of its latents beside it."""
     _check_there(sae)
     _check_one_of("--to", to, EXPORTS)
+    from cluster.sae_labels import take_labels_along
     from trainers.formats import export_sae
 
-    out.print(str(export_sae(sae, to, out_folder)), markup=False, highlight=False)
+    place = export_sae(sae, to, out_folder)
+    take_labels_along(sae, place)
+    out.print(str(place), markup=False, highlight=False)
 
 
 @app.command(name="import")

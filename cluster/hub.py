@@ -20,6 +20,7 @@ from huggingface_hub.errors import (
 )
 from huggingface_hub.utils import disable_progress_bars
 
+from cluster.sae_labels import labels_of
 from shared.errors import HubError, UserError
 from trainers.model_card import CARD, licence_of, write_card, write_collection_card
 
@@ -86,7 +87,9 @@ def _is_sae(folder: Path) -> bool:
 
 
 def _files(folder: Path) -> list[Path]:
-    return [folder / name for name in FILES if (folder / name).is_file()]
+    found = [folder / name for name in FILES if (folder / name).is_file()]
+    labels = labels_of(folder)
+    return found if labels is None else [*found, labels]
 
 
 def _all_names(api: HfApi, repo_id: str, revision: str, folders: list[Path]) -> list[str]:

@@ -22,7 +22,7 @@ FORMATS: dict[str, ModuleType] = {
     "openai": openai_format,
 }
 WRITABLE = ("saelens", "sparsify")
-BESIDE = ("sparsity.safetensors", "metrics.json", "evaluation.json")
+BESIDE = ("sparsity.safetensors", "metrics.json", "evaluation.json", "labels.jsonl")
 
 
 def export_sae(folder: Path, to: str, out: Path) -> Path:
@@ -86,7 +86,7 @@ def _check_beside(source: Path) -> None:
     for path in (source / name for name in BESIDE):
         if path.is_file() and path.suffix == ".json":
             read_json(path)
-        elif path.is_file():
+        elif path.is_file() and path.suffix == ".safetensors":
             read_safetensors(path)
 
 

@@ -7,6 +7,8 @@ import torch
 from sae_folders import topk_folder
 
 from cluster.command_line import EXPORTS, IMPORTS, exit_code
+from cluster.sae_labels import labels_of
+from features.labels import Labels
 from trainers import load_sae, read_facts
 from trainers.formats import FORMATS, WRITABLE
 
@@ -25,6 +27,20 @@ def test_an_sae_goes_out_and_comes_back(tmp_path: Path, capsys: pytest.CaptureFi
     assert torch.equal(load_sae(tmp_path / "back").W_dec, load_sae(folder).W_dec)
     facts = read_facts(tmp_path / "back")
     assert facts.model_name == "gpt2" and facts.targets == ("h.5",)
+
+
+def test_labels_go_with_the_sae_out_of_its_run_and_back(tmp_path: Path) -> None:
+    folder = topk_folder(tmp_path / "run" / "saes" / "topk")
+    features = tmp_path / "run" / "features" / "topk"
+    features.mkdir(parents=True)
+    Labels(features).add(3, "the word def", ["safety:none"], "me")
+    assert exit_code(["export", str(folder), "--to", "sparsify", str(tmp_path / "out")]) == 0
+    assert exit_code(["import", str(tmp_path / "out"), str(tmp_path / "back"), "--model", "m", "--hookpoint", "h"]) == 0
+    assert exit_code(["export", str(tmp_path / "back"), "--to", "saelens", str(tmp_path / "again")]) == 0
+    (found,) = tmp_path.glob("again/**/labels.jsonl")
+    label = Labels(found.parent).of(3)
+    assert label is not None and (label.text, label.tags, label.author) == ("the word def", ("safety:none",), "me")
+    assert labels_of(topk_folder(tmp_path / "bare")) is None
 
 
 @pytest.mark.parametrize(

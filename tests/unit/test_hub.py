@@ -17,6 +17,7 @@ from sae_folders import D_IN, run_folder, topk_folder
 
 from cluster.command_line import exit_code
 from cluster.hub import push
+from features.labels import Labels
 from shared.errors import UserError
 from trainers import load_sae
 
@@ -41,13 +42,17 @@ def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[HubServer]:
 
 def test_every_sae_of_a_run_arrives_in_its_own_folder_in_one_commit(hub: HubServer, tmp_path: Path) -> None:
     run = run_folder(tmp_path / "run", "topk-a", "topk-b")
+    features = run / "features" / "topk-a"
+    features.mkdir(parents=True)
+    Labels(features).add(1, "def")
     done = push(run, "me/saes", private=True, licence="apache-2.0")
     assert done.names == ["topk-a", "topk-b"] and done.url == f"{hub.url}/me/saes" and done.licence == "apache-2.0"
     repository = hub.repositories["me/saes"]
     assert repository.private and repository.commits == ["Add topk-a, topk-b"]
     files = repository.branches["main"]
     inside = {"cfg.json", "sae_weights.safetensors", "sparsity.safetensors", "metrics.json", "README.md"}
-    assert set(files) == {"README.md"} | {f"{name}/{one}" for name in ("topk-a", "topk-b") for one in inside}
+    saes = {f"{name}/{one}" for name in ("topk-a", "topk-b") for one in inside}
+    assert set(files) == {"README.md", "topk-a/labels.jsonl"} | saes
     weights = run / "saes" / "topk-b" / "sae_weights.safetensors"
     assert files["topk-b/sae_weights.safetensors"] == weights.read_bytes()
     card = ModelCard(files["README.md"].decode())
