@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 
 export HF_HUB_OFFLINE ?= 1
 
-.PHONY: demo test faults chaos fuzz soak lint audit bench clean
+.PHONY: demo test campaigns chaos fuzz soak lint audit bench clean
 
 demo: $(READY)
 	@name=$$(test -e runs/demo && date +demo-%Y%m%d-%H%M%S || echo demo); \
@@ -14,12 +14,13 @@ demo: $(READY)
 
 # Units side by side, a file to a process; then those that start Ray, which is as many processes as there are cores for.
 test: $(READY)
-	$(BIN)/python -m pytest -n 2 --dist loadfile tests/unit
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not campaign" tests/unit
 	$(BIN)/python -m pytest tests/integration
 
-# A share of `chaos` for every change: schedules of the protocol, and real faults on one machine.
-faults: $(READY)
-	$(BIN)/python -m pytest tests/chaos -m "not long"
+# A share of each campaign for every change: known dictionaries, damaged input, schedules of the protocol, real faults.
+campaigns: $(READY)
+	$(BIN)/python -m pytest -n 2 -m campaign tests/unit
+	$(BIN)/python -m pytest -m "not long" tests/chaos
 
 # Ten thousand schedules and hundreds of real faults; then those that cost whole nodes and networks.
 chaos: $(READY)

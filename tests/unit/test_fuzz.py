@@ -12,6 +12,7 @@ NUMBER = 1500
 """Inputs in all."""
 
 
+@pytest.mark.campaign
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("name", SHARES)
