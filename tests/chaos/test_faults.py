@@ -1,4 +1,4 @@
-"""A few real faults; `make chaos` tries hundreds, and tests/integration kills producers, lanes and trainers, too."""
+"""A few real faults; `python -m tests.chaos` tries hundreds, and tests/integration kills some in `make test`."""
 
 import pytest
 
@@ -6,7 +6,7 @@ from tests.chaos.campaign import Ground, prepare_ground
 from tests.chaos.fault import Fault
 from tests.chaos.trial import try_faults
 
-pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("own_ray"), pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.long, pytest.mark.slow, pytest.mark.usefixtures("own_ray"), pytest.mark.timeout(600)]
 TWO_LANES = 1
 
 
