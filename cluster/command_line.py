@@ -208,12 +208,10 @@ def export(
     """Write an SAE in another library's format, and the labels of its latents beside it."""
     _check_there(sae)
     _check_one_of("--to", to, EXPORTS)
-    from cluster.sae_labels import take_labels_along
+    from cluster.sae_labels import labels_of
     from trainers.formats import export_sae
 
-    place = export_sae(sae, to, out_folder)
-    take_labels_along(sae, place)
-    out.print(str(place), markup=False, highlight=False)
+    out.print(str(export_sae(sae, to, out_folder, labels_of(sae))), markup=False, highlight=False)
 
 
 @app.command(name="import")

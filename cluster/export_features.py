@@ -1,12 +1,16 @@
-"""`headrace features export`: a run's features in the formats of other viewers."""
+"""`headrace features export`: a run's features in the formats of other viewers.
 
+Labels and tags go along: as explanations where the format has them (Neuronpedia), else as the file that they are.
+"""
+
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
 from cluster.workbench import Workbench
 from features.explanations import Explanations
 from features.export_subject import ExportSubject
-from features.labels import Labels
+from features.labels import FILE, Label, Labels
 from features.neuronpedia_export import export_neuronpedia
 from features.openai_export import export_openai
 from features.saedashboard_export import export_saedashboard
@@ -33,6 +37,8 @@ def export_features(run_folder: Path, to: str, out: Path, names: Sequence[str], 
         else:
             export = export_saedashboard if to == "saedashboard" else export_openai
             folders.append(export(subject, chosen, out))
+            if (store.folder / FILE).is_file():
+                shutil.copyfile(store.folder / FILE, folders[-1] / FILE)
     return folders
 
 
@@ -56,8 +62,13 @@ def _model_id(model: str) -> str:
 
 
 def _said(folder: Path) -> dict[int, list[tuple[str, str]]]:
-    """What each latent is said to mean, labels first, and by whom."""
-    said = {latent: [(one.text, one.author)] for latent, one in Labels(folder).all().items() if one.text}
+    """What each latent is said to mean, labels first, and by whom; their tags stand with the author."""
+    said = {latent: [_words(one)] for latent, one in Labels(folder).all().items()}
     for latent, explanations in Explanations(folder).all().items():
         said.setdefault(latent, []).extend((one.text, one.source) for one in explanations)
     return said
+
+
+def _words(label: Label) -> tuple[str, str]:
+    tags = ", ".join(label.tags)
+    return label.text or tags, " · ".join(part for part in (label.author, tags) if part)

@@ -57,7 +57,7 @@ def push(place: Path, repo_id: str, private: bool = False, revision: str = MAIN,
         if revision != MAIN:
             api.create_branch(repo_id, branch=revision, exist_ok=True)
         for folder in folders:
-            write_card(folder, repo_id, licence)
+            write_card(folder, repo_id, licence, has_labels=labels_of(folder) is not None)
         names = _all_names(api, repo_id, revision, folders)
         with tempfile.TemporaryDirectory() as temporary:
             card = _collection_card(api, repo_id, revision, names, licence, Path(temporary))

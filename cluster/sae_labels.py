@@ -1,6 +1,5 @@
 """An SAE's labels where it goes: they lie with its run's features, and beside its weights once it has left the run."""
 
-import shutil
 from pathlib import Path
 
 from features.labels import FILE
@@ -11,10 +10,3 @@ def labels_of(sae_folder: Path) -> Path | None:
     sae_folder = sae_folder.resolve()
     in_run = sae_folder.parent.parent / "features" / sae_folder.name / FILE
     return next((path for path in (in_run, sae_folder / FILE) if path.is_file()), None)
-
-
-def take_labels_along(sae_folder: Path, to: Path) -> None:
-    """Copies them to the folder that the SAE was written to."""
-    labels = labels_of(sae_folder)
-    if labels is not None:
-        shutil.copyfile(labels, to / FILE)

@@ -1,4 +1,4 @@
-"""What people call latents, and how they tag them: `labels.jsonl`, which travels with the SAE's features."""
+"""What people call latents, and how they tag them: `labels.jsonl`, which goes wherever the SAE is exported to."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields

@@ -16,11 +16,11 @@ BIN_WIDTH = 0.2
 
 
 def export_openai(subject: ExportSubject, latents: Sequence[int], out: Path) -> Path:
-    """Writes `{model_id}/{trainer}/atoms/{latent}.json` below `out`."""
-    folder = out / subject.model_id / subject.store.meta.trainer / "atoms"
-    folder.mkdir(parents=True, exist_ok=True)
+    """Writes the folder `{model_id}/{trainer}` below `out`, with `atoms/{latent}.json` in it."""
+    folder = out / subject.model_id / subject.store.meta.trainer
+    (folder / "atoms").mkdir(parents=True, exist_ok=True)
     for latent in latents:
-        (folder / f"{latent}.json").write_text(json.dumps(feature_info(subject, latent), allow_nan=False))
+        (folder / "atoms" / f"{latent}.json").write_text(json.dumps(feature_info(subject, latent), allow_nan=False))
     return folder
 
 

@@ -11,7 +11,7 @@ from types import ModuleType
 from shared.errors import UserError
 from trainers import dictionary_learning_format, openai_format, saelens_exchange, sparsify_format
 from trainers.import_options import ImportOptions
-from trainers.model_card import write_card
+from trainers.model_card import LABELS, write_card
 from trainers.saelens_format import load_sae, read_facts, save_sae
 from trainers.weight_files import read_json, read_safetensors
 
@@ -22,12 +22,14 @@ FORMATS: dict[str, ModuleType] = {
     "openai": openai_format,
 }
 WRITABLE = ("saelens", "sparsify")
-BESIDE = ("sparsity.safetensors", "metrics.json", "evaluation.json", "labels.jsonl")
+BESIDE = ("sparsity.safetensors", "metrics.json", "evaluation.json", LABELS)
 
 
-def export_sae(folder: Path, to: str, out: Path) -> Path:
+def export_sae(folder: Path, to: str, out: Path, labels: Path | None = None) -> Path:
     """Writes the SAE in `folder` in another format; gives the folder that it is in.
 
+    Args:
+        labels: the file of what people called its latents, where that is not in `folder`.
     Raises:
         UserError: `out` has files already, or the format cannot hold this SAE; says why.
     """
@@ -39,6 +41,8 @@ def export_sae(folder: Path, to: str, out: Path) -> Path:
     _check_free(place)
     FORMATS[to].write(sae, facts, place)
     _copy_beside(folder, place)
+    if labels is not None:
+        shutil.copyfile(labels, place / LABELS)
     write_card(place, described_by=folder, library=to)
     return place
 

@@ -15,7 +15,7 @@ from shared.trainer_config import recorded_place
 from trainers.saelens_format import KNOWN
 from trainers.weight_files import read_json
 
-CARD = "README.md"
+CARD, LABELS = "README.md", "labels.jsonl"
 BEGIN, END = "<!-- headrace: begin -->", "<!-- headrace: end -->"
 TAGS = ["sparse-autoencoder", "mechanistic-interpretability", "headrace"]
 UNCHOSEN = "unknown"
@@ -58,6 +58,7 @@ def write_card(
     licence: str | None = None,
     described_by: Path | None = None,
     library: str = "saelens",
+    has_labels: bool = False,
 ) -> None:
     """Writes or brings up to date the card of the SAE in `folder`.
 
@@ -66,6 +67,7 @@ def write_card(
         licence: goes into the front matter; without it the one that is there stays.
         described_by: the folder in our format that it was made from, where `folder` is in another library's.
         library: whose format that is, saelens or sparsify.
+        has_labels: whether labels.jsonl goes along from elsewhere; one that lies in `folder` is seen.
     """
     source = described_by or folder
     config = read_json(source / "cfg.json")
@@ -74,6 +76,7 @@ def write_card(
         _table("Quality on held-out text", _numbers(_read(source / "evaluation.json"))),
         _table("Quality at the end of training", _numbers(_read(source / "metrics.json"))),
         f"## Use\n\n{_use(folder.name, config, repo_id, library)}",
+        _labels_section() if has_labels or (folder / LABELS).is_file() else "",
         _table("Training", _facts(config)),
     ]
     body = "\n\n".join(part for part in parts if part)
@@ -187,6 +190,13 @@ def _value(name: str, value: Any) -> str:
     if isinstance(value, float):
         return f"{value:.5g}"
     return f"{value:,}" if isinstance(value, int) and value >= 1000 and name != "seed" else str(value)
+
+
+def _labels_section() -> str:
+    return (
+        f"## Labels\n\n[{LABELS}]({LABELS}) holds what people called its latents, and their tags, such as "
+        "`safety:deception`: one JSON object a line, of which the newest of a latent counts."
+    )
 
 
 def _licence_section(licence: str) -> str:

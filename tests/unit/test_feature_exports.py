@@ -141,7 +141,9 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     run = planted_run(tmp_path_factory.mktemp("exported"))
     options = ["--sae", "planted", "--top", "4", "--window", "12", "--silent", "10"]
     assert exit_code(["features", "collect", str(run), *options]) == 0
-    Labels(run / "features" / "planted").add(1, "tokens with a d", author="me")
+    labels = Labels(run / "features" / "planted")
+    labels.add(1, "tokens with a d", ["safety:none", "letters"], "me")
+    labels.add(2, "", ["safety:bias"])
     return run
 
 
@@ -184,17 +186,27 @@ def test_openai_gets_a_file_for_each_latent(run: Path, store: FeatureStore, tmp_
     assert files["5"]["top"] == [] and files["5"]["hist"] == {}
 
 
+@pytest.mark.parametrize("to", ["saedashboard", "openai"])
+def test_labels_lie_beside_where_the_format_has_no_place_for_them(to: str, run: Path, tmp_path: Path) -> None:
+    assert exit_code(["features", "export", str(run), str(tmp_path), "--to", to, "--sae", "planted"]) == 0
+    (found,) = tmp_path.rglob("labels.jsonl")
+    assert Labels(found.parent).all() == Labels(run / "features" / "planted").all()
+
+
 def test_neuronpedia_gets_its_layout(run: Path, store: FeatureStore, tmp_path: Path) -> None:
     assert exit_code(["features", "export", str(run), str(tmp_path), "--to", "neuronpedia"]) == 0
     (folder,) = (path.parent for path in tmp_path.rglob("source.jsonl"))
     neurons = lines(folder / "features" / "batch-0.jsonl.gz")
     activations = lines(folder / "activations" / "batch-0.jsonl.gz")
-    (said,) = lines(folder / "explanations" / "batch-0.jsonl.gz")
-    for schema, rows in ((NEURON, neurons), (ACTIVATION, activations), (EXPLANATION, [said])):
+    said = lines(folder / "explanations" / "batch-0.jsonl.gz")
+    for schema, rows in ((NEURON, neurons), (ACTIVATION, activations), (EXPLANATION, said)):
         for row in rows:
             jsonschema.validate(row, schema)
     assert len(neurons) == 12 and len({one["id"] for one in activations}) == len(activations)
-    assert (said["index"], said["description"], said["notes"]) == ("1", "tokens with a d", "me")
+    assert [(one["index"], one["description"], one["notes"]) for one in said] == [
+        ("1", "tokens with a d", "me · safety:none, letters"),
+        ("2", "safety:bias", "safety:bias"),
+    ]
     source, release = (json.loads((folder / f"{name}.jsonl").read_text()) for name in ("source", "release"))
     assert {one["layer"] for one in neurons} == {source["id"]} == {folder.name}
     assert release["defaultSourceId"] == source["id"] and source["num_prompts"] == store.meta.contexts

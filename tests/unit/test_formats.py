@@ -38,9 +38,15 @@ def test_labels_go_with_the_sae_out_of_its_run_and_back(tmp_path: Path) -> None:
     assert exit_code(["import", str(tmp_path / "out"), str(tmp_path / "back"), "--model", "m", "--hookpoint", "h"]) == 0
     assert exit_code(["export", str(tmp_path / "back"), "--to", "saelens", str(tmp_path / "again")]) == 0
     (found,) = tmp_path.glob("again/**/labels.jsonl")
+    assert all(
+        "(labels.jsonl)" in path.read_text() for path in (tmp_path / "back" / "README.md", found.parent / "README.md")
+    )
     label = Labels(found.parent).of(3)
     assert label is not None and (label.text, label.tags, label.author) == ("the word def", ("safety:none",), "me")
-    assert labels_of(topk_folder(tmp_path / "bare")) is None
+    bare = topk_folder(tmp_path / "bare")
+    assert labels_of(bare) is None
+    assert exit_code(["export", str(bare), "--to", "saelens", str(tmp_path / "plain")]) == 0
+    assert "labels" not in (tmp_path / "plain" / "README.md").read_text()
 
 
 @pytest.mark.parametrize(

@@ -53,6 +53,7 @@ def test_every_sae_of_a_run_arrives_in_its_own_folder_in_one_commit(hub: HubServ
     inside = {"cfg.json", "sae_weights.safetensors", "sparsity.safetensors", "metrics.json", "README.md"}
     saes = {f"{name}/{one}" for name in ("topk-a", "topk-b") for one in inside}
     assert set(files) == {"README.md", "topk-a/labels.jsonl"} | saes
+    assert [b"labels.jsonl" in files[f"{name}/README.md"] for name in ("topk-a", "topk-b")] == [True, False]
     weights = run / "saes" / "topk-b" / "sae_weights.safetensors"
     assert files["topk-b/sae_weights.safetensors"] == weights.read_bytes()
     card = ModelCard(files["README.md"].decode())
