@@ -25,6 +25,13 @@ const kept = (children) =>
 // Puts the children in place of what a node holds.
 export const show = (node, ...children) => (node.replaceChildren(...kept(children)), node);
 
+// The same for what is shown again with newer numbers: what somebody has opened stays open.
+export function showAgain(node, ...children) {
+  const open = [...node.querySelectorAll("details")].map((one) => one.open);
+  show(node, ...children);
+  node.querySelectorAll("details").forEach((one, at) => (one.open = open[at] ?? one.open));
+}
+
 export const section = (title, ...children) => h("section", null, title && h("h2", null, title), ...children);
 
 // table(["SAE", "FVU"], rows, {words: [0]}): columns that are not words are numbers, and stand to the right.

@@ -1,6 +1,6 @@
 // One run: its state and what limits it, curves, the front, lags, where every row is, and what happened.
 
-import { h, show, table, section } from "headrace/dom";
+import { h, showAgain, table, section } from "headrace/dom";
 import { NONE, bytes, count, decimals, duration, moment, percent, plural, whole } from "headrace/numbers";
 import { Figures } from "headrace/plots";
 import { polling } from "headrace/polling";
@@ -11,8 +11,8 @@ import * as source from "headrace/source";
 export async function runView({ parts: [name] }) {
   const top = h("div"), below = h("div"), figures = new Figures();
   const draw = (run) => {
-    show(top, ...above(run));
-    show(below, ...stream(run.status), ...ledger(run.ledger), ...events(run.events));
+    showAgain(top, ...above(run));
+    showAgain(below, ...stream(run.status), ...ledger(run.ledger), ...events(run.events));
     if (!document.hidden) figures.refresh(name, run.saes).catch((error) => figures.fail(error));
     return run.is_live;
   };

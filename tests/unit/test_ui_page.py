@@ -1,6 +1,5 @@
 """The page in a real Chromium, each of its functions once: an error of a script fails, and a request elsewhere."""
 
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -9,11 +8,10 @@ import pytest
 from browser import WatchedPage, browser, until
 from collected_run import SAE, collected_run
 from example_run import write_example_run
+from served_page import served
 
-from cluster.ui_app import create_app
 from cluster.ui_export import export
 from cluster.ui_runs import Runs
-from cluster.ui_server import Server, address, listen
 
 __all__ = ["browser"]
 
@@ -30,15 +28,8 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, int]:
 @pytest.fixture(scope="module")
 def origin(runs: tuple[Path, int]) -> Iterator[str]:
     """The address of a server over the runs."""
-    listener, ready = listen("127.0.0.1", 0), threading.Event()
-    server = Server(create_app(Runs(runs[0])), ready.set)
-    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
-    thread.start()
-    assert ready.wait(30)
-    yield address(listener)
-    server.should_exit = True
-    thread.join(30)
-    listener.close()
+    with served(runs[0]) as address:
+        yield address
 
 
 @pytest.fixture

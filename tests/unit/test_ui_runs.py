@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from example_run import example_job, write_example_run
 from fastapi.testclient import TestClient
+from live_job import live_job
 
 from cluster.command_line import exit_code
 from cluster.ui_answer import json_ready
@@ -24,7 +25,7 @@ from shared.errors import UserError
 from shared.job_file import dump_job
 from shared.job_state import JobState
 from shared.registry import Registry
-from shared.registry_facts import LaneCounters, StreamPoint, TrainerCounters
+from shared.registry_facts import LaneCounters, TrainerCounters
 
 ORIGIN = "http://127.0.0.1:8321"
 WRITES = {"Origin": ORIGIN, "Content-Type": "application/json"}
@@ -139,18 +140,8 @@ def test_no_password_is_in_any_answer(tmp_path):
 @pytest.fixture
 def live(tmp_path: Path) -> Iterator[tuple[TestClient, Registry, int, Path]]:
     """A job in an embedded registry, with a driver that lives; its token."""
-    job = example_job().model_copy(update={"output": str(tmp_path / "now")})
-    (tmp_path / "now").mkdir()
-    (tmp_path / "now" / "job.yaml").write_text(dump_job(job))
-    embedded = EmbeddedRedis(tmp_path)
-    with embedded.connect() as client:
-        registry = Registry(client, job.name)
-        token = registry.claim_job(dump_job(job), str(tmp_path / "now"), resume=False)
-        names = [one.name for one in job.trainers]
-        registry.begin_stream(token, StreamPoint.fresh(61_000, 8, 16_384, 2, names))
-        registry.set_state(token, JobState.RUNNING)
-        yield TestClient(create_app(Runs(tmp_path)), base_url=ORIGIN), registry, token, tmp_path
-    embedded.stop()
+    with live_job(tmp_path) as job:
+        yield TestClient(create_app(Runs(tmp_path)), base_url=ORIGIN), job.registry, job.token, tmp_path
 
 
 def test_a_running_job_is_followed_and_stays_when_its_registry_is_gone(live):
