@@ -1,7 +1,7 @@
 """The page as files that need no server: it opens from a disk, and shows all but what needs the model.
 
 Each answer is a script, `data/….js`, that hands the page one value: a browser loads scripts from a disk, but no JSON.
-Latents come sixteen to a file, as the store has them.
+Latents come sixteen to a file.
 """
 
 import json
@@ -17,11 +17,12 @@ from cluster.ui_features import latent_facts, sae_view
 from cluster.ui_run import run_plots
 from cluster.ui_runs import Runs
 from cluster.ui_shelf import Features, Shelf
-from features.store_tables import GROUP_LATENTS
 from shared.errors import UserError
 
 UNESCAPED = "!'()*~"
 """What JavaScript's encodeURIComponent leaves as it is, and Python's quote would not."""
+FILE_LATENTS = 16
+"""As export_source.js has it."""
 DIGITS = 6
 """Of the catalogue's numbers."""
 
@@ -89,10 +90,10 @@ def _export_run(runs: Runs, shelf: Shelf, run: str, out: Path, progress: Progres
         progress(f"{run}/{name}")
         one = shelf.features(run, name)
         _put(out, ["catalog", run, name], catalog_facts(one))
-        for first in range(0, one.store.meta.num_latents, GROUP_LATENTS):
-            several = range(first, min(first + GROUP_LATENTS, one.store.meta.num_latents))
+        for first in range(0, one.store.meta.num_latents, FILE_LATENTS):
+            several = range(first, min(first + FILE_LATENTS, one.store.meta.num_latents))
             found = {latent: compact(latent_facts(shelf, run, name, latent)) for latent in several}
-            _put(out, ["latents", run, name, str(first // GROUP_LATENTS)], found)
+            _put(out, ["latents", run, name, str(first // FILE_LATENTS)], found)
 
 
 def _put(out: Path, parts: list[str], value: Any) -> None:

@@ -15,7 +15,7 @@ from features.store_tables import CONTEXTS_SCHEMA, GROUP_LATENTS, SILENT_SCHEMA,
 from features.text_batch import context_address, position_of
 from features.texts import Texts
 
-BLOCK_LATENTS = 256 * GROUP_LATENTS
+BLOCK_LATENTS = 512 * GROUP_LATENTS
 """Whose contexts are in memory twice at a time."""
 
 

@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 from features.context import SILENT as SILENT_GROUP
 from features.context import Context
 from features.store_meta import META, StoreMeta, read_meta
-from features.store_tables import CATALOG, CONTEXTS, GROUP_LATENTS, GROUPS_KEY, NEIGHBORS, SILENT
+from features.store_tables import CATALOG, CONTEXTS, GROUP_LATENTS_KEY, GROUPS_KEY, NEIGHBORS, SILENT
 from shared.errors import UserError
 
 FEATURES = "features"
@@ -90,7 +90,7 @@ class FeatureStore:
     def contexts(self, latent: int) -> list[Context]:
         """Top contexts first, then those of each range of activation; none of a latent that never fired."""
         self._check(latent)
-        group = self._groups.get(latent // GROUP_LATENTS)
+        group = self._groups.get(latent // self._group_latents)
         if group is None:
             return []
         with self._reading:
@@ -137,9 +137,13 @@ class FeatureStore:
 
     @cached_property
     def _groups(self) -> dict[int, int]:
-        """Number of sixteen latents -> row group."""
+        """Number of so many latents -> row group."""
         found = json.loads(self._contexts.metadata.metadata[GROUPS_KEY])
         return {group: place for place, group in enumerate(found)}
+
+    @cached_property
+    def _group_latents(self) -> int:
+        return int(self._contexts.metadata.metadata.get(GROUP_LATENTS_KEY, b"16"))
 
     @cached_property
     def _silent(self) -> pa.Table:
@@ -191,7 +195,7 @@ def _contexts(table: pa.Table) -> list[Context]:
     for name in ("tokens", "acts"):
         array = _chunk(table, name)
         values, offsets = array.values.to_numpy(), array.offsets.to_numpy()
-        columns[name] = [values[start:stop] for start, stop in pairwise(offsets)]
+        columns[name] = [values[start:stop] for start, stop in pairwise(offsets.tolist())]
     return [Context(*row) for row in zip(*columns.values(), strict=True)]
 
 
