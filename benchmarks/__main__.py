@@ -1,8 +1,8 @@
 """All benchmarks, side by side in one run, against what Headrace aims at: `python -m benchmarks`, or `--quick`.
 
-Whole: about ten minutes on two free cores; `--quick`: under two, with fewer rounds and shorter jobs, enough to see that
-nothing broke. Every benchmark is a process of its own; what it prints is passed on. The last line is one JSON.
-A goal that is missed is shown, and is no failure: it may be the machine's neighbours.
+Whole: about a quarter of an hour on two free cores; `--quick`: under three minutes, with fewer rounds and shorter jobs,
+enough to see that nothing broke. Every benchmark is a process of its own; what it prints is passed on. The last line is
+one JSON. A goal that is missed is shown, and is no failure: it may be the machine's neighbours.
 """
 
 import argparse
@@ -30,6 +30,10 @@ COMMANDS: dict[str, tuple[list[str], list[str]]] = {
     "lane": ([], ["--rounds", "3"]),
     "producer": ([], ["--rounds", "3", "--width", "256"]),
     "trainer_step": ([], ["--repeats", "3", "--num-latents", "1024"]),
+    "collect": (
+        ["--rounds", "3", "--warmups", "1"],
+        ["--rounds", "2", "--warmups", "1", "--units", "1", "--width", "128"],
+    ),
     "job": ([], ["--rounds", "1", "--tokens", "32768", "--num-latents", "1024", "2048"]),
 }
 """Benchmark -> options when whole, options when quick."""
@@ -41,6 +45,8 @@ GOALS = (
     Goal("producer", "producer of a bare loop, text, width 256", 0.8, (0, "text_of_bare", "median")),
     Goal("producer", "producer of a bare loop, text, width 768", 0.9, (1, "text_of_bare", "median")),
     Goal("trainer_step", "SAELens' step over ours, theirs sparse, smallest", 1.0, (0, "ratio_sparse")),
+    Goal("collect", "collecting of the bare producer, width 128", 0.5, ("collect", 0, "collected_of_bare", "median")),
+    Goal("collect", "collecting of the bare producer, width 768", 0.5, ("collect", 1, "collected_of_bare", "median")),
     Goal("job", "whole job over SAELens', steady", 1.0, ("steady_ratio", "median")),
     Goal("job", "whole job over SAELens', by processor time", 1.0, ("steady_cpu_ratio", "median")),
     Goal("job", "whole job over SAELens', wall, start included", 1.0, ("wall_ratio", "median"), is_quick=False),
