@@ -55,6 +55,13 @@ def targets_of(bench: Workbench, turns: Sequence[Turn], words: Sequence[str] = (
     return sorted({int(one) for store, latent in stores for one in store.record(latent).promoted_ids[:NUM_TARGETS]})
 
 
+def prepared(bench: Workbench, turns: Sequence[Turn], text: str) -> tuple[list[Steering], Tensor]:
+    """What is done to the model, and the prompt's token ids. Raises UserError for what cannot be done."""
+    if bench.spliced.no_logits:
+        raise UserError(f"there is nothing to steer: {bench.spliced.no_logits}")
+    return [steering_of(bench, turn) for turn in turns], bench.encode(text)
+
+
 def compare_turns(
     bench: Workbench,
     turns: Sequence[Turn],
@@ -66,7 +73,7 @@ def compare_turns(
 
     `on_text` gets `baseline` or `steered` and what the first sample is so far, at each token.
     """
-    steerings, prompt = _prepared(bench, turns, text)
+    steerings, prompt = prepared(bench, turns, text)
     written: dict[str, list[int]] = {"baseline": [], "steered": []}
 
     def show(side: str, tokens: Tensor) -> None:
@@ -83,7 +90,7 @@ def dose_turns(
     bench: Workbench, turns: Sequence[Turn], text: str, doses: Sequence[float], targets: list[int], sampling: Sampling
 ) -> dict[str, Any]:
     """The response to each of `doses`, for JSON; each multiplies the turns' strengths."""
-    steerings, prompt = _prepared(bench, turns, text)
+    steerings, prompt = prepared(bench, turns, text)
     with bench.in_use:
         found = dose_response(bench.model, bench.tokenizer, prompt, steerings, doses, sampling, targets)
     told = [_turn_facts(turn, steering) for turn, steering in zip(turns, steerings, strict=True)]
@@ -110,12 +117,6 @@ def samples_facts(bench: Workbench, found: Comparison) -> list[dict[str, Any]]:
         }
         for baseline, steered, kl, loss in zip(found.baseline, found.steered, found.kl, found.loss, strict=True)
     ]
-
-
-def _prepared(bench: Workbench, turns: Sequence[Turn], text: str) -> tuple[list[Steering], Tensor]:
-    if bench.spliced.no_logits:
-        raise UserError(f"there is nothing to steer: {bench.spliced.no_logits}")
-    return [steering_of(bench, turn) for turn in turns], bench.encode(text)
 
 
 def _largest(bench: Workbench, turn: Turn) -> float:

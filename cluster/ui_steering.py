@@ -10,12 +10,10 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field
 
 from cluster.run_steer import Turn as SteeringTurn
-from cluster.run_steer import steering_of, targets_of
-from cluster.ui_reading import predicting
+from cluster.run_steer import dose_turns, prepared, targets_of
 from cluster.vocabulary import Vocabulary
 from cluster.workbench import Workbench
 from features.comparison import look_at
-from features.dose_response import dose_response
 from features.generation import Sampling, stream
 from features.steering import Steering, steer
 from features.store import FeatureStore
@@ -54,11 +52,6 @@ class SteeringRequest(BaseModel):
         return Sampling(self.max_new_tokens, self.temperature, self.seed)
 
 
-def steerings(bench: Workbench, store: FeatureStore, request: SteeringRequest) -> list[Steering]:
-    """Raises UserError for what cannot be done."""
-    return [steering_of(bench, turn) for turn in turns_of(store, request)]
-
-
 def turns_of(store: FeatureStore, request: SteeringRequest) -> list[SteeringTurn]:
     """The request's, as the command line has them."""
     return [SteeringTurn(store.meta.trainer, **one.model_dump()) for one in request.turns]
@@ -69,10 +62,8 @@ def written(bench: Workbench, store: FeatureStore, request: SteeringRequest) -> 
 
     `{"kl": […], "loss": […], "tokens": […]}` of the steered text. Raises UserError, at once, for what cannot be done.
     """
-    prompt = bench.encode(request.prompt)
     with bench.in_use:
-        predicting(bench)
-        turned = steerings(bench, store, request)
+        turned, prompt = prepared(bench, turns_of(store, request), request.prompt)
     return _from_a_thread(bench, lambda: _lines(bench, prompt, turned, request.sampling))
 
 
@@ -103,13 +94,11 @@ def _from_a_thread(bench: Workbench, work: Callable[[], Iterator[dict[str, Any]]
 
 def respond(bench: Workbench, store: FeatureStore, request: SteeringRequest, vocabulary: Vocabulary) -> dict[str, Any]:
     """The response to several doses of the request's steering, and the tokens that its latents stand for."""
-    targets = targets_of(bench, turns_of(store, request))
-    with bench.in_use:
-        model, turned = predicting(bench), steerings(bench, store, request)
-        sampling = Sampling(min(DOSE_TOKENS, request.max_new_tokens), request.temperature, request.seed, DOSE_SAMPLES)
-        found = dose_response(model, bench.tokenizer, bench.encode(request.prompt), turned, DOSES, sampling, targets)
-    told = [{**vars(one), "written": [bench.tokenizer.decode(text.tolist()) for text in one.written]} for one in found]
-    return {"doses": told, "targets": vocabulary.spell(targets)}
+    turns = turns_of(store, request)
+    targets = targets_of(bench, turns)
+    sampling = Sampling(min(DOSE_TOKENS, request.max_new_tokens), request.temperature, request.seed, DOSE_SAMPLES)
+    found = dose_turns(bench, turns, request.prompt, DOSES, targets, sampling)
+    return {"doses": found["doses"], "targets": vocabulary.spell(targets)}
 
 
 def _lines(
