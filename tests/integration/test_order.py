@@ -5,6 +5,8 @@ from pathlib import Path
 import pytest
 
 from cluster.controller import Outcome
+from shared.registry import Registry
+from shared.registry_snapshot import Snapshot
 from tests.integration.scenario import TRAINERS, Seen, kill, make_job, run, weights, when_block
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("own_ray")]
@@ -44,15 +46,6 @@ def test_three_producers_and_one_trainer_change_nothing(
     check(run(job), weights(job), undisturbed)
 
 
-def test_a_producer_that_is_killed_changes_nothing(
-    tmp_path: Path, gpt2_folder: str, corpus_folder: str, undisturbed: tuple[Seen, dict[str, bytes]]
-) -> None:
-    job = make_job(tmp_path, gpt2_folder, corpus_folder, producers__count=2, trainers=ONE)
-    seen = run(job, meanwhile=when_block(5, kill("producer-0")))
-    check(seen, weights(job), undisturbed)
-    assert any(message.startswith("producer-0 died") for message in seen.events)
-
-
 def test_a_trainer_alone_gets_the_weights_that_it_gets_among_four(
     tmp_path: Path, gpt2_folder: str, corpus_folder: str, undisturbed: tuple[Seen, dict[str, bytes]]
 ) -> None:
@@ -61,14 +54,22 @@ def test_a_trainer_alone_gets_the_weights_that_it_gets_among_four(
     check(run(job), weights(job), undisturbed)
 
 
-@pytest.mark.parametrize("role", ["trainer-relu", "lane-0"])
-def test_a_trainer_or_lane_that_is_killed_changes_nothing(
-    tmp_path: Path, gpt2_folder: str, corpus_folder: str, role: str, undisturbed: tuple[Seen, dict[str, bytes]]
+def test_a_producer_a_trainer_and_a_lane_that_are_killed_change_nothing(
+    tmp_path: Path, gpt2_folder: str, corpus_folder: str, undisturbed: tuple[Seen, dict[str, bytes]]
 ) -> None:
-    job = make_job(tmp_path, gpt2_folder, corpus_folder, trainers=TWO)
-    seen = run(job, meanwhile=when_block(13, kill(role)))
+    job = make_job(tmp_path, gpt2_folder, corpus_folder, producers__count=2, trainers=TWO)
+    kills = [when_block(5, kill("producer-0")), when_block(11, kill("trainer-relu")), when_block(17, kill("lane-0"))]
+
+    def meanwhile(registry: Registry, snapshot: Snapshot) -> bool:
+        if kills[0](registry, snapshot):
+            kills.pop(0)
+        return not kills
+
+    seen = run(job, meanwhile=meanwhile)
     check(seen, weights(job), undisturbed)
-    assert any(" died " in message for message in seen.events)
+    assert not kills
+    for role in ("producer-0", "trainer-relu", "lane-0"):
+        assert any(message.startswith(f"{role} died") for message in seen.events), seen.events
 
 
 def test_a_trainer_that_is_killed_catches_up_from_the_spool_while_nobody_else_goes_back(
