@@ -1,4 +1,4 @@
-"""Does every architecture find a dictionary that is known? Gates on four generators, on seeds that chose nothing.
+"""Does every architecture find a dictionary that is known? Gates on five generators, on seeds that chose nothing.
 
 Bound by what the losses ask for, not by the machine: the figures are the same anywhere, for one thread. The gates are
 those of the field's references. As many features as dimensions, so that they lie apart: mean greatest cosine (MMCS) and

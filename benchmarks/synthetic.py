@@ -45,8 +45,6 @@ class Truth:
     """[num_features, factors]: features that share a factor fire together (Gaussian copula); squares sum to below 1."""
     bias: Array | None = None
     """[d_in] float32."""
-    hidden: float = 0.0
-    """Of each feature's mean size, what x does not show: a feature shows what it is larger by."""
     exactly: int = 0
     """So many features fire on each row, all equally often, instead of by `rates`: what TopK's k takes for granted."""
     seed: int = 0
@@ -70,16 +68,12 @@ class Truth:
         if self.parents is not None:
             self._obey_parents(acts, generator)
         acts = acts.astype(np.float32)
-        shown = np.maximum(acts - self.hidden * self._means.astype(np.float32), 0.0) if self.hidden else acts
-        x = shown @ self.directions
+        x = acts @ self.directions
         return Draw(acts, x if self.bias is None else x + self.bias)
 
-    def elsewhere(self, seed: int, hidden: float = 0.0) -> "Truth":
-        """The same features at the same time in other directions: what another hookpoint may show of them.
-
-        With `hidden` it shows what no linear map of the first could.
-        """
-        return replace(self, directions=directions(self.num_features, self.d_in, seed), hidden=hidden)
+    def elsewhere(self, seed: int) -> "Truth":
+        """The same features at the same time in other directions: what another hookpoint may show of them."""
+        return replace(self, directions=directions(self.num_features, self.d_in, seed))
 
     @cached_property
     def chains(self) -> Array:

@@ -73,7 +73,6 @@ def compare_turns(
 
     `on_text` gets `baseline` or `steered` and what the first sample is so far, at each token.
     """
-    steerings, prompt = prepared(bench, turns, text)
     written: dict[str, list[int]] = {"baseline": [], "steered": []}
 
     def show(side: str, tokens: Tensor) -> None:
@@ -81,6 +80,7 @@ def compare_turns(
         on_text(side, bench.tokenizer.decode(written[side]))
 
     with bench.in_use:
+        steerings, prompt = prepared(bench, turns, text)
         found = compare(bench.model, bench.tokenizer, prompt, steerings, sampling, show)
     told = [_turn_facts(turn, steering) for turn, steering in zip(turns, steerings, strict=True)]
     return {"prompt": text, "seed": sampling.seed, "steerings": told, "samples": samples_facts(bench, found)}
@@ -90,8 +90,8 @@ def dose_turns(
     bench: Workbench, turns: Sequence[Turn], text: str, doses: Sequence[float], targets: list[int], sampling: Sampling
 ) -> dict[str, Any]:
     """The response to each of `doses`, for JSON; each multiplies the turns' strengths."""
-    steerings, prompt = prepared(bench, turns, text)
     with bench.in_use:
+        steerings, prompt = prepared(bench, turns, text)
         found = dose_response(bench.model, bench.tokenizer, prompt, steerings, doses, sampling, targets)
     told = [_turn_facts(turn, steering) for turn, steering in zip(turns, steerings, strict=True)]
     responses = [_dose_facts(bench, one) for one in found]

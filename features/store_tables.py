@@ -22,9 +22,9 @@ CATALOG, CONTEXTS, SILENT, NEIGHBORS = "catalog.parquet", "contexts.parquet", "s
 GROUP_LATENTS = 8
 """Latents in a row group of contexts.parquet."""
 GROUP_LATENTS_KEY, GROUPS_KEY = b"headrace.group_latents", b"headrace.groups"
-"""In that file's metadata: that number, 16 where it is missing; and groups, of which row group i has the latents from
+"""In that file's metadata: how many latents, 16 if it does not say; and row group i's first, in groups of so many.
 
-group_latents * groups[i] on; where none of them has contexts there is no row group."""
+Where none of a group has contexts there is no row group."""
 
 IDS, VALUES = pa.list_(pa.int32()), pa.list_(pa.float32())
 

@@ -7,10 +7,17 @@ from contextlib import contextmanager, nullcontext, suppress
 from typing import Any
 
 import psutil
+import pytest
 import ray
 from ray._private.state import actors
 from ray.cluster_utils import Cluster
 
+MARKS = [
+    pytest.mark.long,
+    pytest.mark.slow,
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),  # Ray's search for ports closes none
+]
+"""Of tests with nodes of their own."""
 STORE_BYTES = 100 * 2**20
 STARTS = 5
 ALONE = {"object_store_memory": STORE_BYTES, "include_dashboard": False}

@@ -14,16 +14,11 @@ from cluster.controller import Outcome
 from shared.registry import Registry
 from tests.chaos.cluster_jobs import ClusterJobs
 from tests.chaos.network import Network, Place, network
-from tests.chaos.node_cluster import NodeCluster, address_of, join, node_cluster
+from tests.chaos.node_cluster import MARKS, NodeCluster, address_of, join, node_cluster
 from tests.integration.scenario import run, weights, when_block
 from tests.redis_fixtures import external_redis
 
-pytestmark = [
-    pytest.mark.long,
-    pytest.mark.slow,
-    pytest.mark.timeout(1200),
-    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),  # Ray's search for ports closes none
-]
+pytestmark = [*MARKS, pytest.mark.timeout(1200)]
 JOIN_S = 120.0
 
 

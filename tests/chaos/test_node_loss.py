@@ -24,16 +24,11 @@ from shared.registry import Registry
 from shared.registry_connection import RegistryAddress
 from shared.registry_place import open_registry
 from tests.chaos.cluster_jobs import ClusterJobs
-from tests.chaos.node_cluster import NodeCluster, join, node_cluster, node_of, wake
+from tests.chaos.node_cluster import MARKS, NodeCluster, join, node_cluster, node_of, wake
 from tests.integration.ray_cluster import ROOT
 from tests.integration.scenario import run, weights, when_block
 
-pytestmark = [
-    pytest.mark.long,
-    pytest.mark.slow,
-    pytest.mark.timeout(900),
-    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),  # Ray's search for ports closes none
-]
+pytestmark = [*MARKS, pytest.mark.timeout(900)]
 LIMIT_S = 300.0
 
 
