@@ -10,7 +10,7 @@ from shared.registry_snapshot import Snapshot
 from tests.integration.scenario import TRAINERS, Seen, kill, make_job, run, weights, when_block
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("own_ray")]
-TWO, ONE = TRAINERS[1:], TRAINERS[2:]
+TWO, ALONE = TRAINERS[1:], [TRAINERS[0] | {"num_latents": 128}]
 """Of the four: starting a trainer takes longer than most of what it does here."""
 
 
@@ -39,18 +39,10 @@ def test_all_trainers_read_the_same_rows_once(undisturbed: tuple[Seen, dict[str,
     assert seen.snapshot.lanes[0].counters.emitted == 40_000
 
 
-def test_three_producers_and_one_trainer_change_nothing(
+def test_three_producers_and_a_trainer_alone_change_nothing(
     tmp_path: Path, gpt2_folder: str, corpus_folder: str, undisturbed: tuple[Seen, dict[str, bytes]]
 ) -> None:
-    job = make_job(tmp_path, gpt2_folder, corpus_folder, producers__count=3, trainers=ONE)
-    check(run(job), weights(job), undisturbed)
-
-
-def test_a_trainer_alone_gets_the_weights_that_it_gets_among_four(
-    tmp_path: Path, gpt2_folder: str, corpus_folder: str, undisturbed: tuple[Seen, dict[str, bytes]]
-) -> None:
-    alone = [TRAINERS[0] | {"num_latents": 128}]
-    job = make_job(tmp_path, gpt2_folder, corpus_folder, trainers=alone)
+    job = make_job(tmp_path, gpt2_folder, corpus_folder, producers__count=3, trainers=ALONE)
     check(run(job), weights(job), undisturbed)
 
 
@@ -70,16 +62,3 @@ def test_a_producer_a_trainer_and_a_lane_that_are_killed_change_nothing(
     assert not kills
     for role in ("producer-0", "trainer-relu", "lane-0"):
         assert any(message.startswith(f"{role} died") for message in seen.events), seen.events
-
-
-def test_a_trainer_that_is_killed_catches_up_from_the_spool_while_nobody_else_goes_back(
-    tmp_path: Path, gpt2_folder: str, corpus_folder: str, undisturbed: tuple[Seen, dict[str, bytes]]
-) -> None:
-    job = make_job(tmp_path, gpt2_folder, corpus_folder, stream__spool_bytes="64MiB", trainers=TWO)
-    seen = run(job, meanwhile=when_block(13, kill("trainer-topk-slow")))
-    check(seen, weights(job), undisturbed)
-    assert any(
-        message.startswith("trainer-topk-slow died") and "; back from block " in message for message in seen.events
-    )
-    assert not any("all went back" in message for message in seen.events), seen.events
-    assert not (tmp_path / "run" / "spool").exists()
