@@ -7,7 +7,10 @@ from torch import Tensor, nn
 
 
 class Accumulation(nn.Module):
-    """The sum of gradients since the last step, in buffers, so that checkpoints hold it; idle for one."""
+    """The sum of gradients since the last step, in buffers, so that checkpoints hold it; idle for one.
+
+    Sums lie where the parameters lie; counts on the CPU, so that no step waits for a GPU.
+    """
 
     count: Tensor
     rows: Tensor

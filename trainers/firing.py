@@ -15,14 +15,16 @@ class Firing(nn.Module):
     fired_before: Tensor
     window: Tensor
 
-    def __init__(self, num_latents: int, dead_after_tokens: int, window_tokens: int) -> None:
+    def __init__(
+        self, num_latents: int, dead_after_tokens: int, window_tokens: int, device: str | torch.device = "cpu"
+    ) -> None:
         super().__init__()
         self.dead_after_tokens = dead_after_tokens
         self.window_tokens = window_tokens
         for name in ("tokens_since_fired", "fired", "fired_before"):
-            self.register_buffer(name, torch.zeros(num_latents, dtype=torch.int64))
+            self.register_buffer(name, torch.zeros(num_latents, dtype=torch.int64, device=device))
         self.register_buffer("window", torch.zeros(2, dtype=torch.int64))
-        """Tokens in the present window and in the one before."""
+        """Tokens in the present window and in the one before; on the CPU, so that no step waits for a GPU."""
 
     def update(self, counts: Tensor, num_tokens: int) -> None:
         """Takes in how often each latent fired in a batch, int64 [num_latents]."""

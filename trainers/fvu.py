@@ -39,7 +39,8 @@ class Sums:
         """Of one batch: x and error [rows, d_in], mean active latents, mean losses."""
         rows, wide = len(x), x.double()
         weighted = {name: value * rows for name, value in losses.items()}
-        return cls(rows, wide.sum(0).cpu(), _square(wide), _square(error.double()), l0 * rows, weighted)
+        found = torch.cat([wide.sum(0), torch.stack([_square(wide), _square(error.double())])]).cpu()
+        return cls(rows, found[:-2], found[-2].item(), found[-1].item(), l0 * rows, weighted)
 
     def __add__(self, other: "Sums") -> "Sums":
         losses = Counter(self.losses)
@@ -72,10 +73,10 @@ class Sums:
         return {name: value / self.rows for name, value in self.losses.items()}
 
 
-def _square(values: Tensor) -> float:
+def _square(values: Tensor) -> Tensor:
     """The sum of squares."""
     flat = values.reshape(-1)
-    return torch.dot(flat, flat).item()
+    return torch.dot(flat, flat)
 
 
 class Window:

@@ -46,8 +46,8 @@ class Main(NamedTuple):
     """Who is active."""
     error: Tensor
     """[B, d_out]: what these leave over."""
-    losses: dict[str, float]
-    """`loss`, and its parts."""
+    losses: dict[str, Tensor]
+    """`loss`, and its parts: a float64 each."""
 
 
 class SparseObjective(Objective):
@@ -104,9 +104,12 @@ class SparseObjective(Objective):
                 gradient_of(parameter).zero_()
         codes, error, losses = self.backward_main(batch)
         firing.update(codes.times_above(FIRED_ABOVE), len(x))
-        auxk_loss = self._backward_auxk(batch, error, firing.dead()) if self.auxk_alpha else 0.0
+        auxk_loss = losses["loss"].new_zeros(())
+        if self.auxk_alpha:
+            auxk_loss = self._backward_auxk(batch, error, firing.dead())
         losses |= {"loss": losses["loss"] + self.auxk_alpha * auxk_loss, "auxk": auxk_loss}
-        return BatchResult(target, error, torch.count_nonzero(codes.values).item() / len(x), losses)
+        active, *numbers = torch.stack([torch.count_nonzero(codes.values).double(), *losses.values()]).tolist()
+        return BatchResult(target, error, active / len(x), dict(zip(losses, numbers, strict=True)))
 
     def constrain_gradients(self) -> None:
         assert self.sae.W_dec.grad is not None
@@ -123,9 +126,9 @@ class SparseObjective(Objective):
             add_product(error, batch.rows, self.sae.W_skip, alpha=-1)
         return error
 
-    def mse(self, error: Tensor) -> float:
-        """In units of the variance of what is reconstructed."""
-        return (self.mse_scale * error.square().mean()).item()
+    def mse(self, error: Tensor) -> Tensor:
+        """In units of the variance of what is reconstructed; float64."""
+        return (self.mse_scale * error.square().mean()).double()
 
     def mse_gradient(self, error: Tensor) -> Tensor:
         """Of `mse`, by the reconstruction."""
@@ -151,13 +154,14 @@ class SparseObjective(Objective):
         if sae.subtracts_b_dec:
             gradient_of(sae.b_dec).sub_(product(d_pre, sae.W_enc[latents]))
 
-    def _backward_auxk(self, batch: Batch, error: Tensor, dead: Tensor) -> float:
+    def _backward_auxk(self, batch: Batch, error: Tensor, dead: Tensor) -> Tensor:
         """Adds the gradient of alpha auxk; gives auxk, 0 where nothing is dead or the error has no variance."""
+        none = error.new_zeros((), dtype=torch.float64)
         if len(dead) == 0:
-            return 0.0
+            return none
         variance = (error - error.mean(0)).square().mean()
         if variance == 0:
-            return 0.0
+            return none
         sae = self.sae
         auxk = min(self.auxk, len(dead))
         aux_acts, aux_indices = largest_pre_acts(batch.seen, sae.W_enc[dead], sae.b_enc[dead], auxk)
@@ -165,7 +169,7 @@ class SparseObjective(Objective):
         miss = error - codes.decode(sae.W_dec)
         d_recon = miss * (-2 * self.auxk_alpha / (miss.numel() * variance))
         self.backward_codes(codes, batch.seen, d_recon, adds=True)
-        return (miss.square().mean() / variance).item()
+        return (miss.square().mean() / variance).double()
 
 
 def active_now(config: ActiveConfig, x: Tensor, fraction: float) -> int:

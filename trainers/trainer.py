@@ -81,11 +81,11 @@ class Trainer:
         self.digest = StreamDigest()
         row_widths = tuple(self.widths.values())
         self.objective = make_objective(config, row_widths, self.seed).to(self.device)
-        self.accumulation = Accumulation(self.objective, config.gradients_per_step).to(self.device)
+        self.accumulation = Accumulation(self.objective, config.gradients_per_step)
         self.ema = None if config.ema_decay is None else Ema(self.objective, config.ema_decay).to(self.device)
         window_rows = max(1, int(total_rows * WINDOW_FRACTION))
         self.window = Window(window_rows, self.sae.d_out)
-        self.firing = Firing(config.num_latents, config.dead_after_tokens, window_rows).to(self.device)
+        self.firing = Firing(config.num_latents, config.dead_after_tokens, window_rows, self.device)
         self.batches = Batches(config.gradient_rows, row_widths, self.device)
         self.optimiser = torch.optim.Adam(
             self.objective.parameters(), betas=config.adam_betas, eps=self.objective.adam_eps, fused=True
