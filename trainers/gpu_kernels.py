@@ -26,7 +26,9 @@ def runs_on(tensor: Tensor) -> bool:
     return triton is not None and tensor.is_cuda and tensor.dtype in (torch.float32, torch.bfloat16)
 
 
-def sum_of_rows(values: Tensor, indices: Tensor, starts: Tensor, rows: Tensor, out: Tensor, beta: float = 0.0) -> Tensor:
+def sum_of_rows(
+    values: Tensor, indices: Tensor, starts: Tensor, rows: Tensor, out: Tensor, beta: float = 0.0
+) -> Tensor:
     """out[s] = beta out[s] + sum of values[i] rows[indices[i]] for i from starts[s] to starts[s + 1].
 
     Args:
