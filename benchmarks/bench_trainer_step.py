@@ -141,18 +141,26 @@ def steps_of(arguments: argparse.Namespace, num_latents: int, d_in: int) -> dict
 def measured(steps: dict[str, Step], repeats: int, device: str) -> dict[str, list[float]]:
     """Milliseconds of each step, taken in turn: A B A B …"""
     wait: Callable[[], None] = torch.cuda.synchronize if device == "cuda" else lambda: None
-    for step in steps.values():
-        for _ in range(WARMUP_STEPS):
-            step()
-    times: dict[str, list[float]] = {name: [] for name in steps}
+    times: dict[str, list[float]] = {name: [] for name, step in steps.items() if warmed_up(name, step)}
     for _ in range(repeats):
-        for name, step in steps.items():
+        for name in times:
             wait()
             begin = time.perf_counter()
-            step()
+            steps[name]()
             wait()
             times[name].append(1e3 * (time.perf_counter() - begin))
     return times
+
+
+def warmed_up(name: str, step: Step) -> bool:
+    """False where torch has no such operation on this device, as for some of SAELens' sparse ones."""
+    try:
+        for _ in range(WARMUP_STEPS):
+            step()
+    except NotImplementedError as error:
+        print(f"{name} does not run here: {str(error).splitlines()[0]}")
+        return False
+    return True
 
 
 def compared(arguments: argparse.Namespace, num_latents: int, d_in: int) -> dict[str, float]:

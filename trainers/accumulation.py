@@ -41,7 +41,7 @@ class Accumulation(nn.Module):
         """Puts the mean over rows of what was added into `.grad`, and begins anew."""
         for index, parameter in enumerate(parameters if self.batches > 1 else ()):
             total = getattr(self, f"sum{index}")
-            parameter.grad = total / int(self.rows)
+            parameter.grad = torch.div(total, int(self.rows), out=parameter.grad)
             total.zero_()
         self.count.zero_()
         self.rows.zero_()

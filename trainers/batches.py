@@ -29,12 +29,15 @@ class Batches:
         self._buffer: Tensor | None = None
         self._batch = torch.empty(batch_rows, self.width, device=device)
         self._num_waiting = 0
+        self._copied: torch.cuda.Event | None = None
 
     def add(self, columns: Sequence[np.ndarray], scales: Sequence[float]) -> Iterator[Tensor]:
         """Takes in `columns`, each [rows, its width]; gives every batch that fills, scaled, valid until the next."""
         buffer, num_rows = self._storage_for(columns[0]), len(columns[0])
         start = 0
         while start < num_rows:
+            if self._copied is not None:
+                self._copied.synchronize()
             stop = min(num_rows, start + self.batch_rows - self._num_waiting)
             filled = buffer[self._num_waiting : self._num_waiting + stop - start]
             for place, values in zip(self._columns, columns, strict=True):
@@ -63,13 +66,16 @@ class Batches:
         assert self._buffer is not None
         batch = self._batch[: self._num_waiting]
         batch.copy_(self._buffer[: self._num_waiting].to(batch.device, non_blocking=True))
+        if batch.is_cuda:
+            self._copied = torch.cuda.Event()
+            self._copied.record()
         for place, scale in zip(self._columns, scales, strict=True):
             batch[:, place].mul_(scale)
         self._num_waiting = 0
         return batch
 
     def _new_buffer(self, dtype: torch.dtype) -> Tensor:
-        """Pinned where a GPU copies from it, which it has done when the trainer asks for the loss of the batch."""
+        """Pinned where a GPU copies from it, while the host goes on; `add` waits for that before it writes again."""
         return torch.empty(self.batch_rows, self.width, dtype=dtype, pin_memory=self._batch.is_cuda)
 
     def _storage_for(self, values: np.ndarray) -> np.ndarray:

@@ -64,6 +64,7 @@ def select_largest(pre_acts: Tensor, k: int, group: int) -> tuple[Tensor, Tensor
     """
     num_rows, num_columns = pre_acts.shape
     num_groups = triton.cdiv(num_columns, group)
+    assert num_groups >= k, f"{k} of {num_groups} groups"
     columns = torch.empty(num_rows, k, dtype=torch.int64, device=pre_acts.device)
     values = torch.empty(num_rows, k, dtype=torch.float32, device=pre_acts.device)
     first = columns
@@ -92,7 +93,7 @@ def project_gradient(gradient: Tensor, weights: Tensor) -> None:
 
 def _select(pre_acts: Tensor, first: Tensor, columns: Tensor, values: Tensor, width: int, k: int, group: int) -> None:
     """Chooses among all columns where `group` is 1, else among the members of the groups `first`."""
-    block = triton.next_power_of_2(width if group == 1 else k * group)
+    block = max(128, triton.next_power_of_2(width if group == 1 else k * group))
     bits = 16 if pre_acts.dtype == torch.bfloat16 else 32
     arguments = pre_acts, first, columns, values, width, pre_acts.stride(0)
     _largest[(len(pre_acts),)](*arguments, k, group, bits, block, num_warps=max(1, min(16, block // 256)))

@@ -5,8 +5,6 @@ with the largest maxima, so only k * g columns are left to choose from after one
 does both choices: 5 ms for 2048 rows of 1024 where torch.topk takes 22 (one core, AVX-512, 2026-11).
 """
 
-import math
-
 import numpy as np
 import torch
 from torch import Tensor
@@ -69,17 +67,17 @@ def select_largest(pre_acts: Tensor, k: int) -> tuple[Tensor, Tensor]:
 def _largest_on_gpu(pre_acts: Tensor, k: int) -> tuple[Tensor, Tensor]:
     """Its groups are neighbours, and the last one may be short."""
     if gpu_kernels.runs_on(pre_acts):
-        group = _group_size(2 ** math.ceil(math.log2(pre_acts.shape[1])), k)
+        group = _group_size(pre_acts.shape[1], k, divides=False)
         if gpu_kernels.can_select(pre_acts.shape[1], k, group):
             return gpu_kernels.select_largest(pre_acts, k, group)
     values, columns = torch.topk(pre_acts, k, sorted=False)
     return values.to(torch.promote_types(values.dtype, torch.float32)), columns
 
 
-def _group_size(num_columns: int, k: int) -> int:
+def _group_size(num_columns: int, k: int, divides: bool = True) -> int:
     """The power of two near sqrt(num_columns / k), where both choices cost the same, that divides num_columns."""
     group = 1
-    while 2 * group * group * k <= num_columns and num_columns % (2 * group) == 0:
+    while 2 * group * group * k <= num_columns and (not divides or num_columns % (2 * group) == 0):
         group *= 2
     return group
 

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -23,7 +24,7 @@ from trainers.batches import Batches, to_float32
 from trainers.checkpoint import open_trainer, restore_trainer, save_trainer
 from trainers.ema import Ema
 from trainers.firing import Firing
-from trainers.fvu import Sums, Window
+from trainers.fvu import BatchNumbers, Sums, Window
 from trainers.row_norm import PER_ROW, normalised
 from trainers.sae import SparseAutoencoder
 from trainers.sae_facts import SaeFacts
@@ -48,6 +49,13 @@ class Report:
     dead_fraction: float
     losses: dict[str, float]
     lr: float
+
+
+class Step(NamedTuple):
+    """What a batch gave."""
+
+    number: int
+    numbers: BatchNumbers
 
 
 class Trainer:
@@ -127,11 +135,10 @@ class Trainer:
         if self.rows_read == 0:
             first = [to_float32(values).mul_(scale) for values, scale in zip(columns, scales, strict=True)]
             self.objective.start(normalised(torch.cat(first, dim=1).to(self.device), self.config.normalize)[0])
-        sums = Sums.none(self.sae.d_out)
-        for batch in self.batches.add(columns, scales):
-            sums += self._step(batch)
-        self.window.add(sums)
+        steps = [self._step(batch) for batch in self.batches.add(columns, scales)]
         self.digest.update(rows)
+        sums = self._sums(steps)
+        self.window.add(sums)
         self.cursor += 1
         self.rows_read += rows.num_rows
         return self._report(sums)
@@ -151,7 +158,7 @@ class Trainer:
         batch = self.batches.flush(self._fixed_scales()) if self.rows_read else None
         if batch is None and self.accumulation.is_empty:
             return None
-        sums = Sums.none(self.sae.d_out) if batch is None else self._step(batch)
+        sums = self._sums([] if batch is None else [self._step(batch)])
         if not self.accumulation.is_empty:
             self._update()
         self.window.add(sums)
@@ -191,20 +198,32 @@ class Trainer:
         raw.normalize = self.config.normalize if self.config.normalize in PER_ROW else "none"
         return raw
 
-    def _step(self, x: Tensor) -> Sums:
-        """Takes in a batch, and steps when enough have accumulated."""
+    def _step(self, x: Tensor) -> Step:
+        """Takes in a batch, and steps when enough have accumulated; a GPU may still be at it afterwards."""
         x = normalised(x, self.config.normalize)[0]
         with self._precision():
             result = self.objective.backward(x, self.firing, self.fraction)
-        if not math.isfinite(result.losses["loss"]):
-            raise JobFailed(f"trainer {self.config.name}: the loss of step {self.steps} is {result.losses['loss']}")
+        step = Step(self.steps, BatchNumbers.of(*result))
+        if isinstance(loss := result.losses["loss"], float):
+            self._check_loss(self.steps, loss)
         self.rows_trained += len(x)
         is_due = self.accumulation.add(self.objective.parameters(), len(x))
         if is_due:
             self._update()
         if is_due:
             self.objective.after_step(x, self.optimiser, self.fraction)
-        return Sums.of(result.target, result.error, result.l0, result.losses)
+        return step
+
+    def _sums(self, steps: list[Step]) -> Sums:
+        """Of all `steps`; a GPU is waited for here, and its losses are looked at, once a block."""
+        found = Sums.of_batches([step.numbers for step in steps])
+        for step, sums in zip(steps, found, strict=True):
+            self._check_loss(step.number, sums.losses["loss"])
+        return sum(found, Sums.none(self.sae.d_out))
+
+    def _check_loss(self, step: int, loss: float) -> None:
+        if not math.isfinite(loss):
+            raise JobFailed(f"trainer {self.config.name}: the loss of step {step} is {loss}")
 
     def _update(self) -> None:
         """One optimiser step by what has accumulated."""
@@ -212,13 +231,21 @@ class Trainer:
         self.accumulation.take(self.objective.parameters())
         self.objective.constrain_gradients()
         if self.config.grad_clip is not None:
-            clip_gradients(list(self.objective.parameters()), self.config.grad_clip)
+            self._clip_gradients(self.config.grad_clip)
         self.optimiser.param_groups[0]["lr"] = lr
         self.optimiser.step()
         self.objective.constrain_weights()
         if self.ema is not None:
             self.ema.update(self.objective)
         self.steps += 1
+
+    def _clip_gradients(self, max_norm: float) -> None:
+        """On a GPU the optimiser divides by what their norm is too large by: the host does not wait to know it."""
+        if self.device.type == "cuda":
+            gradients = [one.grad for one in self.objective.parameters() if one.grad is not None]
+            self.optimiser.grad_scale = (norm_of(gradients) / max_norm).clamp_(min=1)
+        else:
+            clip_gradients(list(self.objective.parameters()), max_norm)
 
     def _precision(self) -> AbstractContextManager[object]:
         if self.config.autocast == "none":
@@ -242,9 +269,14 @@ class Trainer:
         return list(self.scales.values())
 
 
+def norm_of(gradients: list[Tensor]) -> Tensor:
+    """Their common norm."""
+    return torch.stack(torch._foreach_norm(gradients)).norm()
+
+
 def clip_gradients(parameters: list[torch.nn.Parameter], max_norm: float) -> None:
     """Scales all gradients so that their common norm is at most `max_norm`; one pass where it is already."""
     gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
-    norm = torch.stack([torch.linalg.vector_norm(gradient) for gradient in gradients]).norm().item()
+    norm = norm_of(gradients).item()
     if norm > max_norm:
         torch._foreach_mul_(gradients, max_norm / norm)
