@@ -6,6 +6,7 @@ tests compare with; they run on a CPU, and where Triton is missing.
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -99,7 +100,7 @@ def _select(pre_acts: Tensor, first: Tensor, columns: Tensor, values: Tensor, wi
     _largest[(len(pre_acts),)](*arguments, k, group, bits, block, num_warps=max(1, min(16, block // 256)))
 
 
-def _compiled(function: Callable) -> Callable:
+def _compiled(function: Callable[..., None]) -> Any:
     return function if triton is None else triton.jit(function)
 
 

@@ -33,6 +33,8 @@ from trainers.schedules import learning_rate
 
 WINDOW_FRACTION = 1 / 20
 """Metrics are over the last this share of the token budget."""
+GRAD_SCALE = "grad_scale"
+"""What torch's fused Adam divides gradients by, where somebody set it."""
 
 
 @dataclass(frozen=True)
@@ -243,7 +245,7 @@ class Trainer:
         """On a GPU the optimiser divides by what their norm is too large by: the host does not wait to know it."""
         if self.device.type == "cuda":
             gradients = [one.grad for one in self.objective.parameters() if one.grad is not None]
-            self.optimiser.grad_scale = (norm_of(gradients) / max_norm).clamp_(min=1)
+            setattr(self.optimiser, GRAD_SCALE, (norm_of(gradients) / max_norm).clamp_(min=1))
         else:
             clip_gradients(list(self.objective.parameters()), max_norm)
 
