@@ -53,6 +53,6 @@ def _recorded(function: Callable[[Tensor], Result], x: Tensor) -> Recording[Resu
         function(x)
     torch.cuda.current_stream().wait_stream(aside)
     graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
+    with torch.cuda.graph(graph, capture_error_mode="thread_local"):
         result = function(x)
     return Recording(graph, x, result)

@@ -62,7 +62,20 @@ def test_a_wide_trainer_gives_the_same_bits_twice() -> None:
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize(
     ("num_columns", "k"),
-    [(1024, 32), (16384, 32), (65536, 50), (2**20, 64), (97, 5), (10, 8), (64, 2), (3, 3), (1, 1), (64, 64), (5001, 600), (8192, 4096)],
+    [
+        (1024, 32),
+        (16384, 32),
+        (65536, 50),
+        (2**20, 64),
+        (97, 5),
+        (10, 8),
+        (64, 2),
+        (3, 3),
+        (1, 1),
+        (64, 64),
+        (5001, 600),
+        (8192, 4096),
+    ],
 )
 def test_selects_what_torch_topk_selects(num_columns: int, k: int, dtype: torch.dtype) -> None:
     generator = torch.Generator("cuda").manual_seed(num_columns + k)
