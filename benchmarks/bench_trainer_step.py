@@ -3,13 +3,13 @@
 Bound by the dense encoder product, 2 rows d_in num_latents floating-point operations, which all must do; beyond it
 SAELens does four more dense products and dense passes, Headrace works on k latents a row. `of_product` is the share of
 Headrace's step that the bare product would take. Ours goes through `Trainer.read`: digests, and copies from the host's
-memory included; theirs gets rows that lie on the device already. SAELens is measured with dense activations (its
-default) and with sparse ones (which on a CPU run only without their rescaling by decoder norms); sparsify, which needs
-a GPU, with Adam, as the others, and with its default, signed gradients.
+memory included; theirs get rows that lie on the device already. SAELens is measured with dense activations (its
+default) and with sparse ones (which run only without their rescaling by decoder norms); sparsify, which needs a GPU,
+with Adam, as the others, and with its default, signed gradients.
 
     python -m benchmarks.bench_trainer_step --threads 1 --num-latents 1024 8192
     python -m benchmarks.bench_trainer_step --device cuda --autocast bfloat16 --d-in 768 --num-latents 16384 65536 \
-        --batch-rows 4096 --profile
+        --batch-rows 4096 --batches-per-block 4 --profile
 """
 
 import argparse
@@ -33,11 +33,12 @@ NUM_BLOCKS = 4
 Step = Callable[[], object]
 
 
-def our_step(blocks: list[np.ndarray], num_latents: int, k: int, device: str, autocast: str) -> Step:
+def our_steps(blocks: list[np.ndarray], batch_rows: int, num_latents: int, k: int, device: str, autocast: str) -> Step:
+    """As many steps as a block has batches."""
     rows, d_in = blocks[0].shape
     config = TopKConfig.model_validate(
         {"name": "t", "architecture": "topk", "num_latents": num_latents, "k": k}
-        | {"batch_rows": rows, "autocast": autocast}
+        | {"batch_rows": batch_rows, "autocast": autocast}
     )
     trainer = Trainer(config, {"h": d_in}, seed=0, total_rows=10**9, device=device)
     trainer.fix_scales({"h": 1.0})
@@ -63,9 +64,7 @@ def saelens_step(batches: list[Tensor], num_latents: int, k: int, autocast: bool
     from sae_lens.training.sae_trainer import SAETrainer
 
     (rows, d_in), device = batches[0].shape, batches[0].device
-    options: dict[str, bool] = {"use_sparse_activations": sparse}
-    if sparse and device.type == "cpu":
-        options["rescale_acts_by_decoder_norm"] = False
+    options = {"use_sparse_activations": True, "rescale_acts_by_decoder_norm": False} if sparse else {}
     sae = TopKTrainingSAE(TopKTrainingSAEConfig(d_in=d_in, d_sae=num_latents, k=k, device=str(device), **options))
     config = SAETrainerConfig(
         total_training_samples=10**9,
@@ -124,22 +123,32 @@ def bare_product(batches: list[Tensor], num_latents: int, autocast: bool) -> Ste
 def steps_of(arguments: argparse.Namespace, num_latents: int, d_in: int) -> dict[str, Step]:
     """What is compared, for one size."""
     generator = np.random.default_rng(0)
-    shape = (arguments.batch_rows, d_in)
+    batch_rows, per_block = arguments.batch_rows, arguments.batches_per_block
+    shape = (batch_rows * per_block, d_in)
     blocks = [generator.standard_normal(shape, dtype=np.float32) for _ in range(NUM_BLOCKS)]
-    batches = [torch.from_numpy(block).to(arguments.device) for block in blocks]
+    batches = [batch for block in blocks for batch in torch.from_numpy(block).to(arguments.device).split(batch_rows)]
     halves, k = arguments.autocast != "none", arguments.k
     steps = {
-        "headrace": our_step(blocks, num_latents, k, arguments.device, arguments.autocast),
         "saelens_dense": saelens_step(batches, num_latents, k, halves, sparse=False),
         "saelens_sparse": saelens_step(batches, num_latents, k, halves, sparse=True),
     }
     if arguments.device == "cuda":
         steps |= {f"sparsify_{name}": sparsify_step(batches, num_latents, k, name) for name in ("adam", "signum")}
-    return {**steps, "product": bare_product(batches, num_latents, halves)}
+    steps["product"] = bare_product(batches, num_latents, halves)
+    ours = our_steps(blocks, batch_rows, num_latents, k, arguments.device, arguments.autocast)
+    return {"headrace": ours} | {name: several(step, per_block) for name, step in steps.items()}
 
 
-def measured(steps: dict[str, Step], repeats: int, device: str) -> dict[str, list[float]]:
-    """Milliseconds of each step, taken in turn: A B A B …"""
+def several(step: Step, times: int) -> Step:
+    def steps() -> None:
+        for _ in range(times):
+            step()
+
+    return steps
+
+
+def measured(steps: dict[str, Step], repeats: int, device: str, per_turn: int) -> dict[str, list[float]]:
+    """Milliseconds of each step, `per_turn` of them in turn: A B A B …"""
     wait: Callable[[], None] = torch.cuda.synchronize if device == "cuda" else lambda: None
     times: dict[str, list[float]] = {name: [] for name, step in steps.items() if warmed_up(name, step)}
     for _ in range(repeats):
@@ -148,7 +157,7 @@ def measured(steps: dict[str, Step], repeats: int, device: str) -> dict[str, lis
             begin = time.perf_counter()
             steps[name]()
             wait()
-            times[name].append(1e3 * (time.perf_counter() - begin))
+            times[name].append(1e3 * (time.perf_counter() - begin) / per_turn)
     return times
 
 
@@ -166,7 +175,7 @@ def warmed_up(name: str, step: Step) -> bool:
 def compared(arguments: argparse.Namespace, num_latents: int, d_in: int) -> dict[str, float]:
     """Medians, and ratios of them to ours, for one size."""
     steps = steps_of(arguments, num_latents, d_in)
-    times = measured(steps, arguments.repeats, arguments.device)
+    times = measured(steps, arguments.repeats, arguments.device, arguments.batches_per_block)
     medians = {name: statistics.median(values) for name, values in times.items()}
     result: dict[str, float] = {"num_latents": num_latents, "d_in": d_in}
     for name, values in times.items():
@@ -199,6 +208,7 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--d-in", type=int, nargs="+", default=[256])
     parser.add_argument("--k", type=int, default=32)
     parser.add_argument("--batch-rows", type=int, default=2048)
+    parser.add_argument("--batches-per-block", type=int, default=1, help="steps that are taken at a time")
     parser.add_argument("--repeats", type=int, default=9)
     parser.add_argument("--profile", action="store_true", help="print what our step's time goes to")
     return parser.parse_args()

@@ -92,6 +92,12 @@ def project_gradient(gradient: Tensor, weights: Tensor) -> None:
     _project[(len(weights),)](gradient, weights, width, triton.next_power_of_2(width))
 
 
+def scale_above(values: Tensor, norm: Tensor, limit: float) -> None:
+    """values <- values limit / norm where `norm`, one float32, is above `limit`; else `values` are not touched."""
+    size, block = values.numel(), 2**14
+    _scale_above[(triton.cdiv(size, block),)](values, norm, limit, size, block, num_warps=8)
+
+
 def _select(pre_acts: Tensor, first: Tensor, columns: Tensor, values: Tensor, width: int, k: int, group: int) -> None:
     """Chooses among all columns where `group` is 1, else among the members of the groups `first`."""
     block = max(128, triton.next_power_of_2(width if group == 1 else k * group))
@@ -184,6 +190,15 @@ def _largest(
     target = row * k + tl.cumsum(taken.to(tl.int32), 0) - 1
     tl.store(columns + target, column.to(tl.int64), mask=taken)
     tl.store(values + target, value, mask=taken)
+
+
+@_compiled
+def _scale_above(values, norm, limit, size, BLOCK: constexpr):
+    found = tl.load(norm)
+    if found > limit:
+        place = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
+        value = tl.load(values + place, mask=place < size, other=0.0)
+        tl.store(values + place, value * (limit / found), mask=place < size)
 
 
 @_compiled

@@ -5,8 +5,9 @@ loaded again, and their weights come out bit for bit the same (on like hardware,
 """
 
 import math
-from collections.abc import Mapping
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -18,6 +19,7 @@ from shared.digest import StreamDigest
 from shared.errors import JobFailed
 from shared.row_table import Rows
 from shared.trainer_config import TrainerConfig
+from trainers import gpu_kernels
 from trainers.accumulation import Accumulation
 from trainers.architectures import make_objective
 from trainers.batches import Batches, to_float32
@@ -33,8 +35,6 @@ from trainers.schedules import learning_rate
 
 WINDOW_FRACTION = 1 / 20
 """Metrics are over the last this share of the token budget."""
-GRAD_SCALE = "grad_scale"
-"""What torch's fused Adam divides gradients by, where somebody set it."""
 
 
 @dataclass(frozen=True)
@@ -137,9 +137,8 @@ class Trainer:
         if self.rows_read == 0:
             first = [to_float32(values).mul_(scale) for values, scale in zip(columns, scales, strict=True)]
             self.objective.start(normalised(torch.cat(first, dim=1).to(self.device), self.config.normalize)[0])
-        steps = [self._step(batch) for batch in self.batches.add(columns, scales)]
-        self.digest.update(rows)
-        sums = self._sums(steps)
+        with self._digesting(rows):
+            sums = self._sums([self._step(batch) for batch in self.batches.add(columns, scales)])
         self.window.add(sums)
         self.cursor += 1
         self.rows_read += rows.num_rows
@@ -200,6 +199,18 @@ class Trainer:
         raw.normalize = self.config.normalize if self.config.normalize in PER_ROW else "none"
         return raw
 
+    @contextmanager
+    def _digesting(self, rows: Rows) -> Iterator[None]:
+        """Takes `rows` into the digest: beside what a GPU does meanwhile, else before."""
+        if self.device.type == "cpu":
+            self.digest.update(rows)
+            yield
+            return
+        with ThreadPoolExecutor(1) as pool:
+            taken_in = pool.submit(self.digest.update, rows)
+            yield
+            taken_in.result()
+
     def _step(self, x: Tensor) -> Step:
         """Takes in a batch, and steps when enough have accumulated; a GPU may still be at it afterwards."""
         x = normalised(x, self.config.normalize)[0]
@@ -233,21 +244,13 @@ class Trainer:
         self.accumulation.take(self.objective.parameters())
         self.objective.constrain_gradients()
         if self.config.grad_clip is not None:
-            self._clip_gradients(self.config.grad_clip)
+            clip_gradients(list(self.objective.parameters()), self.config.grad_clip)
         self.optimiser.param_groups[0]["lr"] = lr
         self.optimiser.step()
         self.objective.constrain_weights()
         if self.ema is not None:
             self.ema.update(self.objective)
         self.steps += 1
-
-    def _clip_gradients(self, max_norm: float) -> None:
-        """On a GPU the optimiser divides by what their norm is too large by: the host does not wait to know it."""
-        if self.device.type == "cuda":
-            gradients = [one.grad for one in self.objective.parameters() if one.grad is not None]
-            setattr(self.optimiser, GRAD_SCALE, (norm_of(gradients) / max_norm).clamp_(min=1))
-        else:
-            clip_gradients(list(self.objective.parameters()), max_norm)
 
     def _precision(self) -> AbstractContextManager[object]:
         if self.config.autocast == "none":
@@ -271,14 +274,12 @@ class Trainer:
         return list(self.scales.values())
 
 
-def norm_of(gradients: list[Tensor]) -> Tensor:
-    """Their common norm."""
-    return torch.stack(torch._foreach_norm(gradients)).norm()
-
-
 def clip_gradients(parameters: list[torch.nn.Parameter], max_norm: float) -> None:
     """Scales all gradients so that their common norm is at most `max_norm`; one pass where it is already."""
     gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
-    norm = norm_of(gradients).item()
-    if norm > max_norm:
-        torch._foreach_mul_(gradients, max_norm / norm)
+    norm = torch.stack(torch._foreach_norm(gradients)).norm()
+    if all(gpu_kernels.runs_on(gradient) and gradient.is_contiguous() for gradient in gradients):
+        for gradient in gradients:
+            gpu_kernels.scale_above(gradient, norm, max_norm)
+    elif norm.item() > max_norm:
+        torch._foreach_mul_(gradients, max_norm / norm.item())
