@@ -24,7 +24,7 @@ from trainers.unit_norm import normalise_rows, project_gradient
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU: torch.cuda.is_available() is false")
 TWO_BLOCKS = 2
-"""At least ten steps each, and 28 of TopK."""
+"""40 batches."""
 
 
 @pytest.mark.parametrize("config", (SAMPLES | SEVERAL_HOOKPOINTS).values(), ids=(SAMPLES | SEVERAL_HOOKPOINTS).keys())
