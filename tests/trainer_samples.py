@@ -1,5 +1,7 @@
 """Rows with known features, and trainers of them."""
 
+from typing import Any
+
 import numpy as np
 import torch
 
@@ -130,7 +132,7 @@ def some_block(number: int, num_rows: int = BLOCK_ROWS) -> Rows:
     return Rows(addresses, {name: (acts @ true_features(name)).astype(np.float32) for name in WIDTHS})
 
 
-def new_trainer(config: TrainerConfig, num_blocks: int = 10, **keys: int) -> Trainer:
+def new_trainer(config: TrainerConfig, num_blocks: int = 10, **keys: Any) -> Trainer:
     names = config.columns(tuple(WIDTHS))
     trainer = Trainer(
         config, {name: WIDTHS[name] for name in names}, seed=7, total_rows=num_blocks * BLOCK_ROWS, **keys

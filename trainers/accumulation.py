@@ -7,7 +7,10 @@ from torch import Tensor, nn
 
 
 class Accumulation(nn.Module):
-    """The sum of gradients since the last step, in buffers, so that checkpoints hold it; idle for one."""
+    """The sum of gradients since the last step, in buffers, so that checkpoints hold it; idle for one.
+
+    Sums lie where the parameters lie; counts on the CPU, so that no step waits for a GPU.
+    """
 
     count: Tensor
     rows: Tensor
@@ -38,7 +41,7 @@ class Accumulation(nn.Module):
         """Puts the mean over rows of what was added into `.grad`, and begins anew."""
         for index, parameter in enumerate(parameters if self.batches > 1 else ()):
             total = getattr(self, f"sum{index}")
-            parameter.grad = total / int(self.rows)
+            parameter.grad = torch.div(total, int(self.rows), out=parameter.grad)
             total.zero_()
         self.count.zero_()
         self.rows.zero_()

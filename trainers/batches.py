@@ -29,12 +29,15 @@ class Batches:
         self._buffer: Tensor | None = None
         self._batch = torch.empty(batch_rows, self.width, device=device)
         self._num_waiting = 0
+        self._copied: torch.cuda.Event | None = None
 
     def add(self, columns: Sequence[np.ndarray], scales: Sequence[float]) -> Iterator[Tensor]:
         """Takes in `columns`, each [rows, its width]; gives every batch that fills, scaled, valid until the next."""
         buffer, num_rows = self._storage_for(columns[0]), len(columns[0])
         start = 0
         while start < num_rows:
+            if self._copied is not None:
+                self._copied.synchronize()
             stop = min(num_rows, start + self.batch_rows - self._num_waiting)
             filled = buffer[self._num_waiting : self._num_waiting + stop - start]
             for place, values in zip(self._columns, columns, strict=True):
@@ -55,24 +58,31 @@ class Batches:
 
     @waiting.setter
     def waiting(self, rows: Tensor) -> None:
-        self._buffer = torch.empty(self.batch_rows, self.width, dtype=rows.dtype)
+        self._buffer = self._new_buffer(rows.dtype)
         self._buffer[: len(rows)] = rows
         self._num_waiting = len(rows)
 
     def _take(self, scales: Sequence[float]) -> Tensor:
         assert self._buffer is not None
         batch = self._batch[: self._num_waiting]
-        batch.copy_(self._buffer[: self._num_waiting])
+        batch.copy_(self._buffer[: self._num_waiting].to(batch.device, non_blocking=True))
+        if batch.is_cuda:
+            self._copied = torch.cuda.Event()
+            self._copied.record()
         for place, scale in zip(self._columns, scales, strict=True):
             batch[:, place].mul_(scale)
         self._num_waiting = 0
         return batch
 
+    def _new_buffer(self, dtype: torch.dtype) -> Tensor:
+        """Pinned where a GPU copies from it, while the host goes on; `add` waits for that before it writes again."""
+        return torch.empty(self.batch_rows, self.width, dtype=dtype, pin_memory=self._batch.is_cuda)
+
     def _storage_for(self, values: np.ndarray) -> np.ndarray:
         """The buffer as numpy sees it; made on the first rows, since they tell the dtype."""
         dtype = DTYPES[values.dtype.name]
         if self._buffer is None or (self._buffer.dtype != dtype and self._num_waiting == 0):
-            self._buffer = torch.empty(self.batch_rows, self.width, dtype=dtype)
+            self._buffer = self._new_buffer(dtype)
         assert self._buffer.dtype == dtype, f"rows were {self._buffer.dtype} and are now {dtype}"
         return (self._buffer.view(torch.uint16) if dtype == torch.bfloat16 else self._buffer).numpy()
 

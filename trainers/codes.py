@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import embedding_bag
 
-from trainers import products
+from trainers import gpu_kernels, products
 
 SPARSE_BELOW = 1 / 16
 """Share of activations above zero below which leaving out the zeros is faster."""
@@ -95,10 +95,15 @@ class SparseCodes:
 
     def decode(self, W_dec: Tensor) -> Tensor:
         """As `DenseCodes.decode`; a bag of rows is half the cost of torch's sparse product here."""
+        if gpu_kernels.runs_on(W_dec):
+            out = W_dec.new_empty(self.shape[0], W_dec.shape[1])
+            return gpu_kernels.sum_of_rows(self.values, self.latents, self.starts, W_dec, out)
         return embedding_bag(self.latents, W_dec, self.starts[:-1], per_sample_weights=self.values, mode="sum")
 
     def backward(self, W_dec: Tensor, d_recon: Tensor) -> Tensor:
         """As `DenseCodes.backward`: <d_recon[b], W_dec[l]> for the N activations alone."""
+        if gpu_kernels.runs_on(W_dec):
+            return gpu_kernels.dots(d_recon, W_dec, self.latents, self.starts) * (self.values > 0)
         products = torch.sparse.sampled_addmm(self._by_row(self.values), d_recon, W_dec.T, beta=0.0)
         return products.values() * (self.values > 0)
 
@@ -109,11 +114,18 @@ class SparseCodes:
     def add_product(self, target: Tensor, values: Tensor, rows: Tensor, beta: float = 1.0) -> None:
         """As `DenseCodes.add_product`."""
         starts, row_of, order = self._by_latent
+        if gpu_kernels.runs_on(target):
+            gpu_kernels.sum_of_rows(values[order], row_of, starts, rows, target, beta)
+            return
         matrix = _csr(starts, row_of, values[order], (self.shape[1], self.shape[0]))
         torch.addmm(target, matrix, rows, beta=beta, out=target)
 
     def sum_by_latent(self, values: Tensor) -> Tensor:
         """As `DenseCodes.sum_by_latent`."""
+        if gpu_kernels.runs_on(values):
+            sums, ones = values.new_zeros(self.shape[1], 1), values.new_ones(self.shape[0], 1)
+            self.add_product(sums, values, ones)
+            return sums.view(-1)
         return values.new_zeros(self.shape[1]).index_add_(0, self.latents, values)
 
     def times_above(self, threshold: float) -> Tensor:
@@ -129,10 +141,9 @@ class SparseCodes:
         """The pattern sorted by latent: int32 starts [L + 1], int32 rows [N], and where each of the N was."""
         rows, num_latents = self.shape
         order = _stable_order(self.latents, num_latents)
-        per_row = self.starts.diff()
-        row_of = torch.repeat_interleave(torch.arange(rows, dtype=torch.int32, device=per_row.device), per_row)
-        starts = torch.zeros(num_latents + 1, dtype=torch.int32, device=per_row.device)
-        torch.cumsum(torch.bincount(self.latents, minlength=num_latents), 0, out=starts[1:])
+        numbers = torch.arange(max(rows, num_latents) + 1, dtype=torch.int32, device=order.device)
+        row_of = torch.repeat_interleave(numbers[:rows], self.starts.diff(), output_size=len(order))
+        starts = torch.searchsorted(self.latents[order], numbers[: num_latents + 1], out_int32=True)
         return starts, row_of[order], order
 
 

@@ -15,25 +15,34 @@ class Firing(nn.Module):
     fired_before: Tensor
     window: Tensor
 
-    def __init__(self, num_latents: int, dead_after_tokens: int, window_tokens: int) -> None:
+    def __init__(
+        self, num_latents: int, dead_after_tokens: int, window_tokens: int, device: str | torch.device = "cpu"
+    ) -> None:
         super().__init__()
         self.dead_after_tokens = dead_after_tokens
         self.window_tokens = window_tokens
+        self._tokens_without_dead = 0
+        """So many more tokens no latent can be dead; known without asking a GPU."""
         for name in ("tokens_since_fired", "fired", "fired_before"):
-            self.register_buffer(name, torch.zeros(num_latents, dtype=torch.int64))
+            self.register_buffer(name, torch.zeros(num_latents, dtype=torch.int64, device=device))
         self.register_buffer("window", torch.zeros(2, dtype=torch.int64))
-        """Tokens in the present window and in the one before."""
+        """Tokens in the present window and in the one before; on the CPU, so that no step waits for a GPU."""
 
     def update(self, counts: Tensor, num_tokens: int) -> None:
         """Takes in how often each latent fired in a batch, int64 [num_latents]."""
         if self.window[0] >= self.window_tokens:
             self._next_window()
+        self._tokens_without_dead -= num_tokens
         self.tokens_since_fired.add_(num_tokens).masked_fill_(counts > 0, 0)
         self.fired += counts
         self.window[0] += num_tokens
 
     def dead(self) -> Tensor:
         """int64 [dead latents]: those that have not fired for `dead_after_tokens`."""
+        if self._tokens_without_dead <= 0:
+            self._tokens_without_dead = self.dead_after_tokens - int(self.tokens_since_fired.max())
+        if self._tokens_without_dead > 0:
+            return self.fired.new_empty(0)
         return (self.tokens_since_fired >= self.dead_after_tokens).nonzero().flatten()
 
     @property

@@ -5,7 +5,9 @@ sum ||e||^2 / (sum ||x||^2 - ||sum x||^2 / n).
 """
 
 from collections import Counter, deque
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -35,11 +37,23 @@ class Sums:
         return cls(0, torch.zeros(d_in, dtype=torch.float64), 0.0, 0.0, 0.0, {})
 
     @classmethod
-    def of(cls, x: Tensor, error: Tensor, l0: float, losses: dict[str, float]) -> "Sums":
+    def of(cls, x: Tensor, error: Tensor, l0: float | Tensor, losses: Mapping[str, float | Tensor]) -> "Sums":
         """Of one batch: x and error [rows, d_in], mean active latents, mean losses."""
-        rows, wide = len(x), x.double()
-        weighted = {name: value * rows for name, value in losses.items()}
-        return cls(rows, wide.sum(0).cpu(), _square(wide), _square(error.double()), l0 * rows, weighted)
+        return cls.of_batches([BatchNumbers.of(x, error, l0, losses)])[0]
+
+    @classmethod
+    def of_batches(cls, batches: "Sequence[BatchNumbers]") -> "list[Sums]":
+        """Of each of several batches; waits for a GPU once."""
+        if not batches:
+            return []
+        return list(map(cls._of_numbers, batches, torch.stack([batch.numbers for batch in batches]).cpu()))
+
+    @classmethod
+    def _of_numbers(cls, batch: "BatchNumbers", numbers: Tensor) -> "Sums":
+        rows, width = batch.rows, len(numbers) - 3 - len(batch.losses)
+        x_square, error_square, l0, *losses = numbers[width:].tolist()
+        weighted = {name: value * rows for name, value in zip(batch.losses, losses, strict=True)}
+        return cls(rows, numbers[:width], x_square, error_square, l0 * rows, weighted)
 
     def __add__(self, other: "Sums") -> "Sums":
         losses = Counter(self.losses)
@@ -72,10 +86,27 @@ class Sums:
         return {name: value / self.rows for name, value in self.losses.items()}
 
 
-def _square(values: Tensor) -> float:
+class BatchNumbers(NamedTuple):
+    """What `Sums` of one batch are made of, where the batch lies; on a GPU nobody has waited for it yet."""
+
+    rows: int
+    losses: tuple[str, ...]
+    numbers: Tensor
+    """float64: the sum of x, [d_in]; squares of x and error; l0; each of `losses`."""
+
+    @classmethod
+    def of(cls, x: Tensor, error: Tensor, l0: float | Tensor, losses: Mapping[str, float | Tensor]) -> "BatchNumbers":
+        """x and error [rows, d_in], mean active latents, mean losses."""
+        wide = x.double()
+        single = (_square(wide), _square(error.double()), l0, *losses.values())
+        numbers = [torch.as_tensor(number, dtype=torch.float64, device=x.device) for number in single]
+        return cls(len(x), tuple(losses), torch.cat([wide.sum(0), torch.stack(numbers)]))
+
+
+def _square(values: Tensor) -> Tensor:
     """The sum of squares."""
     flat = values.reshape(-1)
-    return torch.dot(flat, flat).item()
+    return torch.dot(flat, flat)
 
 
 class Window:

@@ -39,4 +39,4 @@ class MatryoshkaObjective(BatchTopKObjective):
         gradient_of(sae.b_dec).add_(d_recon.sum(0))
         losses = [self.mse(error) for error in errors]
         parts = {f"mse_{group.stop}": loss for group, loss in zip(self.groups, losses, strict=True)}
-        return Main(codes, errors[-1], {"loss": self.weight * sum(losses), "mse": losses[-1], **parts})
+        return Main(codes, errors[-1], {"loss": self.weight * torch.stack(losses).sum(), "mse": losses[-1], **parts})

@@ -6,6 +6,7 @@ overwritten, not added.
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from typing import ClassVar, NamedTuple
 
 import torch
@@ -23,10 +24,10 @@ class BatchResult(NamedTuple):
     """[rows, d_out]: what was to be reconstructed."""
     error: Tensor
     """[rows, d_out]: target - recon."""
-    l0: float
+    l0: float | Tensor
     """Mean active latents of a row."""
-    losses: dict[str, float]
-    """`loss`, which was minimised, and its parts."""
+    losses: Mapping[str, float | Tensor]
+    """`loss`, which was minimised, and its parts; on a GPU they may be tensors, for which nobody has waited yet."""
 
 
 class Objective(nn.Module, ABC):

@@ -14,14 +14,20 @@ def operand(tensor: Tensor) -> Tensor:
 
 
 def product(left: Tensor, right: Tensor) -> Tensor:
-    """left right, in the dtype of `left`."""
+    """left right, in the dtype of `left`; of a vector on a GPU not rounded, which would cost more than it saves."""
+    if left.is_cuda and left.dim() == 1:
+        with torch.autocast("cuda", enabled=False):
+            return left @ right
     return (operand(left) @ operand(right)).to(left.dtype)
 
 
 def affine(bias: Tensor, rows: Tensor, weights: Tensor, out: Tensor) -> Tensor:
-    """out = rows weights^T + bias, for an `operand` [L, D], rows [B, D], bias [L] and out [B, L]."""
+    """out = rows weights^T + bias, for an `operand` [L, D], rows [B, D], bias [L] and out [B, L].
+
+    Where `out` is in the half precision of `weights`, the bias and the result are rounded to it as well.
+    """
     if weights.dtype == out.dtype:
-        return torch.addmm(bias, rows, weights.T, out=out)
+        return torch.addmm(bias.to(out.dtype), rows.to(out.dtype), weights.T, out=out)
     return out.copy_(rows.to(weights.dtype) @ weights.T).add_(bias)
 
 

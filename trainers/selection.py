@@ -9,12 +9,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from trainers import gpu_kernels
 from trainers.products import affine, operand
 
 PIECE_BYTES = 2**23
 """Pre-activations that are in memory at once: they are chosen from while still in the cache."""
 MAX_PIECE_ROWS = 512
 MIN_PIECE_ROWS = 64
+GPU_PIECE_BYTES = 2**29
+"""As PIECE_BYTES on a GPU, where few large products are faster than many that stay in its cache."""
 
 
 def largest_pre_acts(x: Tensor, W_enc: Tensor, b_enc: Tensor, k: int) -> tuple[Tensor, Tensor]:
@@ -25,7 +28,8 @@ def largest_pre_acts(x: Tensor, W_enc: Tensor, b_enc: Tensor, k: int) -> tuple[T
     """
     num_latents, weights = len(W_enc), operand(W_enc)
     rows = piece_rows(x, num_latents)
-    buffer = x.new_empty(min(rows, len(x)), num_latents)
+    dtype = weights.dtype if x.is_cuda else x.dtype
+    buffer = torch.empty(min(rows, len(x)), num_latents, dtype=dtype, device=x.device)
     values, indices = x.new_empty(len(x), k), torch.empty(len(x), k, dtype=torch.int64, device=x.device)
     for start in range(0, len(x), rows):
         piece = slice(start, min(start + rows, len(x)))
@@ -35,18 +39,19 @@ def largest_pre_acts(x: Tensor, W_enc: Tensor, b_enc: Tensor, k: int) -> tuple[T
 
 
 def piece_rows(x: Tensor, num_latents: int) -> int:
-    """Rows of `x` whose pre-activations stay in the cache."""
+    """Rows of `x` whose pre-activations stay in the cache, or on a GPU in `GPU_PIECE_BYTES`."""
+    if x.is_cuda:
+        return max(MIN_PIECE_ROWS, GPU_PIECE_BYTES // (x.element_size() * num_latents))
     return max(MIN_PIECE_ROWS, min(MAX_PIECE_ROWS, PIECE_BYTES // (x.element_size() * num_latents)))
 
 
 def select_largest(pre_acts: Tensor, k: int) -> tuple[Tensor, Tensor]:
-    """Values and int64 column numbers of each row's k largest, in no particular order, both [rows, k].
+    """Values, float32 or wider, and int64 column numbers of each row's k largest, both [rows, k], in no order.
 
     Equal values are taken or left in an order that the hardware's kernels fix.
     """
     if pre_acts.is_cuda:
-        values, columns = torch.topk(pre_acts, k, sorted=False)
-        return values, columns
+        return _largest_on_gpu(pre_acts, k)
     rows, num_columns = pre_acts.shape
     group = _group_size(num_columns, k)
     if group == 1:
@@ -59,10 +64,20 @@ def select_largest(pre_acts: Tensor, k: int) -> tuple[Tensor, Tensor]:
     return pre_acts.gather(1, columns), columns
 
 
-def _group_size(num_columns: int, k: int) -> int:
+def _largest_on_gpu(pre_acts: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """Its groups are neighbours, and the last one may be short."""
+    if gpu_kernels.runs_on(pre_acts):
+        group = _group_size(pre_acts.shape[1], k, divides=False)
+        if gpu_kernels.can_select(pre_acts.shape[1], k, group):
+            return gpu_kernels.select_largest(pre_acts, k, group)
+    values, columns = torch.topk(pre_acts, k, sorted=False)
+    return values.to(torch.promote_types(values.dtype, torch.float32)), columns
+
+
+def _group_size(num_columns: int, k: int, divides: bool = True) -> int:
     """The power of two near sqrt(num_columns / k), where both choices cost the same, that divides num_columns."""
     group = 1
-    while 2 * group * group * k <= num_columns and num_columns % (2 * group) == 0:
+    while 2 * group * group * k <= num_columns and (not divides or num_columns % (2 * group) == 0):
         group *= 2
     return group
 

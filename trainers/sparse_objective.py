@@ -6,7 +6,7 @@ else, the gradients included, costs B K D.
 
 import math
 from abc import abstractmethod
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
@@ -15,6 +15,7 @@ from shared.trainer_config import ActiveConfig
 from trainers.codes import SparseCodes
 from trainers.firing import Firing
 from trainers.geometric_median import geometric_median
+from trainers.gpu_graph import Replay
 from trainers.objective import BatchResult, Objective, gradient_of
 from trainers.products import add_product, product
 from trainers.sae import SparseAutoencoder
@@ -33,6 +34,8 @@ class Batch(NamedTuple):
     """[B, d_in]: what is encoded."""
     seen: Tensor
     """[B, d_in]: what W_enc is applied to, `rows` or `rows` - b_dec."""
+    target: Tensor
+    """[B, d_out]: what is to be reconstructed."""
     centred: Tensor
     """[B, d_out]: what is to be reconstructed, - b_dec."""
     active: int
@@ -46,8 +49,8 @@ class Main(NamedTuple):
     """Who is active."""
     error: Tensor
     """[B, d_out]: what these leave over."""
-    losses: dict[str, float]
-    """`loss`, and its parts."""
+    losses: dict[str, Tensor]
+    """`loss`, and its parts: a float64 each."""
 
 
 class SparseObjective(Objective):
@@ -60,10 +63,13 @@ class SparseObjective(Objective):
 
     mse_scale: Tensor
     config: ActiveConfig
+    never_waits: ClassVar[bool] = False
+    """`backward_main` does the same kernels whatever the numbers, so that a GPU can replay it."""
 
     def __init__(self, config: ActiveConfig, widths: tuple[int, ...], generator: torch.Generator) -> None:
         super().__init__(self.new_sae(config, widths))
         self.config = config
+        self.replay: Replay[tuple[Batch, Main]] = Replay()
         self.auxk = config.auxk or nearest_power_of_two(self.sae.d_out / 2)
         self.auxk_alpha = config.auxk_alpha
         self.peak_lr = config.lr or 2e-4 / math.sqrt(config.num_latents / 2**14)
@@ -95,18 +101,32 @@ class SparseObjective(Objective):
 
     @torch.no_grad()
     def backward(self, x: Tensor, firing: Firing, fraction: float) -> BatchResult:
+        active = active_now(self.config, self.split(x)[0], fraction)
+        if x.is_cuda and self.never_waits and active == self.config.active:
+            batch, main = self.replay(lambda rows: self._main(rows, active), x, active)
+        else:
+            batch, main = self._main(x, active)
+        codes, error, losses = main.codes, main.error, dict(main.losses)
+        firing.update(codes.times_above(FIRED_ABOVE), len(x))
+        auxk_loss = losses["loss"].new_zeros(())
+        if self.auxk_alpha:
+            auxk_loss = self._backward_auxk(batch, error, firing.dead())
+        losses |= {"loss": losses["loss"] + self.auxk_alpha * auxk_loss, "auxk": auxk_loss}
+        l0 = torch.count_nonzero(codes.values).double() / len(x)
+        if x.is_cuda:
+            return BatchResult(batch.target, error, l0, losses)
+        return BatchResult(batch.target, error, l0.item(), {name: loss.item() for name, loss in losses.items()})
+
+    def _main(self, x: Tensor, active: int) -> tuple[Batch, Main]:
+        """The loss without AuxK, its gradient written."""
         sae = self.sae
         rows, target = self.split(x)
         centred = target - sae.b_dec
-        batch = Batch(rows, centred if sae.subtracts_b_dec else rows, centred, active_now(self.config, rows, fraction))
+        batch = Batch(rows, centred if sae.subtracts_b_dec else rows, target, centred, active)
         for parameter in (sae.b_dec, sae.W_skip):
             if parameter is not None:
                 gradient_of(parameter).zero_()
-        codes, error, losses = self.backward_main(batch)
-        firing.update(codes.times_above(FIRED_ABOVE), len(x))
-        auxk_loss = self._backward_auxk(batch, error, firing.dead()) if self.auxk_alpha else 0.0
-        losses |= {"loss": losses["loss"] + self.auxk_alpha * auxk_loss, "auxk": auxk_loss}
-        return BatchResult(target, error, torch.count_nonzero(codes.values).item() / len(x), losses)
+        return batch, self.backward_main(batch)
 
     def constrain_gradients(self) -> None:
         assert self.sae.W_dec.grad is not None
@@ -123,9 +143,9 @@ class SparseObjective(Objective):
             add_product(error, batch.rows, self.sae.W_skip, alpha=-1)
         return error
 
-    def mse(self, error: Tensor) -> float:
-        """In units of the variance of what is reconstructed."""
-        return (self.mse_scale * error.square().mean()).item()
+    def mse(self, error: Tensor) -> Tensor:
+        """In units of the variance of what is reconstructed; float64."""
+        return (self.mse_scale * error.square().mean()).double()
 
     def mse_gradient(self, error: Tensor) -> Tensor:
         """Of `mse`, by the reconstruction."""
@@ -151,13 +171,14 @@ class SparseObjective(Objective):
         if sae.subtracts_b_dec:
             gradient_of(sae.b_dec).sub_(product(d_pre, sae.W_enc[latents]))
 
-    def _backward_auxk(self, batch: Batch, error: Tensor, dead: Tensor) -> float:
+    def _backward_auxk(self, batch: Batch, error: Tensor, dead: Tensor) -> Tensor:
         """Adds the gradient of alpha auxk; gives auxk, 0 where nothing is dead or the error has no variance."""
+        none = error.new_zeros((), dtype=torch.float64)
         if len(dead) == 0:
-            return 0.0
+            return none
         variance = (error - error.mean(0)).square().mean()
         if variance == 0:
-            return 0.0
+            return none
         sae = self.sae
         auxk = min(self.auxk, len(dead))
         aux_acts, aux_indices = largest_pre_acts(batch.seen, sae.W_enc[dead], sae.b_enc[dead], auxk)
@@ -165,7 +186,7 @@ class SparseObjective(Objective):
         miss = error - codes.decode(sae.W_dec)
         d_recon = miss * (-2 * self.auxk_alpha / (miss.numel() * variance))
         self.backward_codes(codes, batch.seen, d_recon, adds=True)
-        return (miss.square().mean() / variance).item()
+        return (miss.square().mean() / variance).double()
 
 
 def active_now(config: ActiveConfig, x: Tensor, fraction: float) -> int:

@@ -44,6 +44,7 @@ class TopKObjective(SparseObjective):
 
     sae: TopK
     adam_eps = ADAM_EPS
+    never_waits = True
 
     def new_sae(self, config: ActiveConfig, widths: tuple[int, ...]) -> TopK:
         (d_in,) = widths

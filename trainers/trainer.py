@@ -5,10 +5,12 @@ loaded again, and their weights come out bit for bit the same (on like hardware,
 """
 
 import math
-from collections.abc import Mapping
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -17,13 +19,14 @@ from shared.digest import StreamDigest
 from shared.errors import JobFailed
 from shared.row_table import Rows
 from shared.trainer_config import TrainerConfig
+from trainers import gpu_kernels
 from trainers.accumulation import Accumulation
 from trainers.architectures import make_objective
 from trainers.batches import Batches, to_float32
 from trainers.checkpoint import open_trainer, restore_trainer, save_trainer
 from trainers.ema import Ema
 from trainers.firing import Firing
-from trainers.fvu import Sums, Window
+from trainers.fvu import BatchNumbers, Sums, Window
 from trainers.row_norm import PER_ROW, normalised
 from trainers.sae import SparseAutoencoder
 from trainers.sae_facts import SaeFacts
@@ -48,6 +51,13 @@ class Report:
     dead_fraction: float
     losses: dict[str, float]
     lr: float
+
+
+class Step(NamedTuple):
+    """What a batch gave."""
+
+    number: int
+    numbers: BatchNumbers
 
 
 class Trainer:
@@ -81,11 +91,11 @@ class Trainer:
         self.digest = StreamDigest()
         row_widths = tuple(self.widths.values())
         self.objective = make_objective(config, row_widths, self.seed).to(self.device)
-        self.accumulation = Accumulation(self.objective, config.gradients_per_step).to(self.device)
+        self.accumulation = Accumulation(self.objective, config.gradients_per_step)
         self.ema = None if config.ema_decay is None else Ema(self.objective, config.ema_decay).to(self.device)
         window_rows = max(1, int(total_rows * WINDOW_FRACTION))
         self.window = Window(window_rows, self.sae.d_out)
-        self.firing = Firing(config.num_latents, config.dead_after_tokens, window_rows).to(self.device)
+        self.firing = Firing(config.num_latents, config.dead_after_tokens, window_rows, self.device)
         self.batches = Batches(config.gradient_rows, row_widths, self.device)
         self.optimiser = torch.optim.Adam(
             self.objective.parameters(), betas=config.adam_betas, eps=self.objective.adam_eps, fused=True
@@ -127,11 +137,9 @@ class Trainer:
         if self.rows_read == 0:
             first = [to_float32(values).mul_(scale) for values, scale in zip(columns, scales, strict=True)]
             self.objective.start(normalised(torch.cat(first, dim=1).to(self.device), self.config.normalize)[0])
-        sums = Sums.none(self.sae.d_out)
-        for batch in self.batches.add(columns, scales):
-            sums += self._step(batch)
+        with self._digesting(rows):
+            sums = self._sums([self._step(batch) for batch in self.batches.add(columns, scales)])
         self.window.add(sums)
-        self.digest.update(rows)
         self.cursor += 1
         self.rows_read += rows.num_rows
         return self._report(sums)
@@ -151,7 +159,7 @@ class Trainer:
         batch = self.batches.flush(self._fixed_scales()) if self.rows_read else None
         if batch is None and self.accumulation.is_empty:
             return None
-        sums = Sums.none(self.sae.d_out) if batch is None else self._step(batch)
+        sums = self._sums([] if batch is None else [self._step(batch)])
         if not self.accumulation.is_empty:
             self._update()
         self.window.add(sums)
@@ -191,20 +199,44 @@ class Trainer:
         raw.normalize = self.config.normalize if self.config.normalize in PER_ROW else "none"
         return raw
 
-    def _step(self, x: Tensor) -> Sums:
-        """Takes in a batch, and steps when enough have accumulated."""
+    @contextmanager
+    def _digesting(self, rows: Rows) -> Iterator[None]:
+        """Takes `rows` into the digest: beside what a GPU does meanwhile, else before."""
+        if self.device.type == "cpu":
+            self.digest.update(rows)
+            yield
+            return
+        with ThreadPoolExecutor(1) as pool:
+            taken_in = pool.submit(self.digest.update, rows)
+            yield
+            taken_in.result()
+
+    def _step(self, x: Tensor) -> Step:
+        """Takes in a batch, and steps when enough have accumulated; a GPU may still be at it afterwards."""
         x = normalised(x, self.config.normalize)[0]
         with self._precision():
             result = self.objective.backward(x, self.firing, self.fraction)
-        if not math.isfinite(result.losses["loss"]):
-            raise JobFailed(f"trainer {self.config.name}: the loss of step {self.steps} is {result.losses['loss']}")
+        step = Step(self.steps, BatchNumbers.of(*result))
+        if isinstance(loss := result.losses["loss"], float):
+            self._check_loss(self.steps, loss)
         self.rows_trained += len(x)
         is_due = self.accumulation.add(self.objective.parameters(), len(x))
         if is_due:
             self._update()
         if is_due:
             self.objective.after_step(x, self.optimiser, self.fraction)
-        return Sums.of(result.target, result.error, result.l0, result.losses)
+        return step
+
+    def _sums(self, steps: list[Step]) -> Sums:
+        """Of all `steps`; a GPU is waited for here, and its losses are looked at, once a block."""
+        found = Sums.of_batches([step.numbers for step in steps])
+        for step, sums in zip(steps, found, strict=True):
+            self._check_loss(step.number, sums.losses["loss"])
+        return sum(found, Sums.none(self.sae.d_out))
+
+    def _check_loss(self, step: int, loss: float) -> None:
+        if not math.isfinite(loss):
+            raise JobFailed(f"trainer {self.config.name}: the loss of step {step} is {loss}")
 
     def _update(self) -> None:
         """One optimiser step by what has accumulated."""
@@ -245,6 +277,9 @@ class Trainer:
 def clip_gradients(parameters: list[torch.nn.Parameter], max_norm: float) -> None:
     """Scales all gradients so that their common norm is at most `max_norm`; one pass where it is already."""
     gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
-    norm = torch.stack([torch.linalg.vector_norm(gradient) for gradient in gradients]).norm().item()
-    if norm > max_norm:
-        torch._foreach_mul_(gradients, max_norm / norm)
+    norm = torch.stack(torch._foreach_norm(gradients)).norm()
+    if all(gpu_kernels.runs_on(gradient) and gradient.is_contiguous() for gradient in gradients):
+        for gradient in gradients:
+            gpu_kernels.scale_above(gradient, norm, max_norm)
+    elif norm.item() > max_norm:
+        torch._foreach_mul_(gradients, max_norm / norm.item())
