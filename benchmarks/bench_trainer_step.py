@@ -86,10 +86,11 @@ def sparsify_step(batches: list[Tensor], num_latents: int, k: int, optimizer: st
 
     (rows, d_in), device = batches[0].shape, batches[0].device
     sae = SparseCoder(d_in, SaeConfig(num_latents=num_latents, k=k), device, dtype=torch.float32)
-    adam = torch.optim.Adam(sae.parameters(), lr=2e-4)
-    if optimizer == "signum":
-        adam = ScheduleFreeWrapper(SignSGD(sae.parameters(), lr=5e-3), momentum=0.95)
-        adam.train()
+    if optimizer == "adam":
+        optimiser = torch.optim.Adam(sae.parameters(), lr=2e-4)
+    else:
+        optimiser = ScheduleFreeWrapper(SignSGD(sae.parameters(), lr=5e-3), momentum=0.95)
+        optimiser.train()
     since_fired = torch.zeros(num_latents, dtype=torch.int64, device=device)
     did_fire = torch.zeros(num_latents, dtype=torch.bool, device=device)
     stream = itertools.cycle(batches)
@@ -102,8 +103,8 @@ def sparsify_step(batches: list[Tensor], num_latents: int, k: int, optimizer: st
         fvu = float(found.fvu.detach())
         found.fvu.backward()
         sae.remove_gradient_parallel_to_decoder_directions()
-        adam.step()
-        adam.zero_grad()
+        optimiser.step()
+        optimiser.zero_grad()
         since_fired.add_(rows)
         since_fired[did_fire] = 0
         did_fire.zero_()
@@ -150,26 +151,18 @@ def several(step: Step, times: int) -> Step:
 def measured(steps: dict[str, Step], repeats: int, device: str, per_turn: int) -> dict[str, list[float]]:
     """Milliseconds of each step, `per_turn` of them in turn: A B A B …"""
     wait: Callable[[], None] = torch.cuda.synchronize if device == "cuda" else lambda: None
-    times: dict[str, list[float]] = {name: [] for name, step in steps.items() if warmed_up(name, step)}
+    for step in steps.values():
+        for _ in range(WARMUP_STEPS):
+            step()
+    times: dict[str, list[float]] = {name: [] for name in steps}
     for _ in range(repeats):
-        for name in times:
+        for name, step in steps.items():
             wait()
             begin = time.perf_counter()
-            steps[name]()
+            step()
             wait()
             times[name].append(1e3 * (time.perf_counter() - begin) / per_turn)
     return times
-
-
-def warmed_up(name: str, step: Step) -> bool:
-    """False where torch has no such operation on this device, as for some of SAELens' sparse ones."""
-    try:
-        for _ in range(WARMUP_STEPS):
-            step()
-    except NotImplementedError as error:
-        print(f"{name} does not run here: {str(error).splitlines()[0]}")
-        return False
-    return True
 
 
 def compared(arguments: argparse.Namespace, num_latents: int, d_in: int) -> dict[str, float]:

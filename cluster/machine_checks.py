@@ -89,9 +89,15 @@ def check_gpus() -> Finding:
     """GPUs as torch sees them, and as the driver does."""
     import torch
 
+    from trainers.gpu_kernels import HAS_COMPILER
+
     if torch.cuda.is_available():
         devices = [torch.cuda.get_device_properties(index) for index in range(torch.cuda.device_count())]
-        return Finding("GPUs", "good", ", ".join(f"{one.name} ({format_bytes(one.total_memory)})" for one in devices))
+        seen = ", ".join(f"{one.name} ({format_bytes(one.total_memory)})" for one in devices)
+        if HAS_COMPILER:
+            return Finding("GPUs", "good", seen)
+        advice = "Triton makes the trainers' kernels with a C compiler: install gcc or clang, or name one in CC"
+        return Finding("GPUs", "warn", f"{seen}, and no C compiler: trainers run more slowly there", advice)
     listed = driver_gpus()
     if not listed:
         return Finding("GPUs", "good", "none; models and trainers run on the CPU")

@@ -2,9 +2,12 @@
 
 Every sum runs in an order that its arguments fix, without atomics, so two runs give the same bits. The plain torch
 forms stand where these are called (`trainers.codes`, `trainers.selection`, `trainers.unit_norm`) and are what the
-tests compare with; they run on a CPU, and where Triton is missing.
+tests compare with; they run on a CPU, and where there is no Triton or no C compiler, which Triton needs at the first
+launch. What torch itself runs on a GPU in their place may sum in another order each time.
 """
 
+import os
+import shutil
 from collections.abc import Callable
 from typing import Any
 
@@ -18,13 +21,15 @@ try:
 except ImportError:
     triton, constexpr = None, int
 
+HAS_COMPILER = bool(os.environ.get("CC") or shutil.which("gcc") or shutil.which("clang"))
+"""Where Triton looks for one."""
 MAX_SELECTED_FROM = 2**14
 """Numbers of one row that one program holds in registers to choose from."""
 
 
 def runs_on(tensor: Tensor) -> bool:
     """Whether what follows is for `tensor`."""
-    return triton is not None and tensor.is_cuda and tensor.dtype in (torch.float32, torch.bfloat16)
+    return triton is not None and HAS_COMPILER and tensor.is_cuda and tensor.dtype in (torch.float32, torch.bfloat16)
 
 
 def sum_of_rows(

@@ -220,10 +220,8 @@ class Trainer:
         if isinstance(loss := result.losses["loss"], float):
             self._check_loss(self.steps, loss)
         self.rows_trained += len(x)
-        is_due = self.accumulation.add(self.objective.parameters(), len(x))
-        if is_due:
+        if self.accumulation.add(self.objective.parameters(), len(x)):
             self._update()
-        if is_due:
             self.objective.after_step(x, self.optimiser, self.fraction)
         return step
 
@@ -281,5 +279,5 @@ def clip_gradients(parameters: list[torch.nn.Parameter], max_norm: float) -> Non
     if all(gpu_kernels.runs_on(gradient) and gradient.is_contiguous() for gradient in gradients):
         for gradient in gradients:
             gpu_kernels.scale_above(gradient, norm, max_norm)
-    elif norm.item() > max_norm:
-        torch._foreach_mul_(gradients, max_norm / norm.item())
+    elif (found := norm.item()) > max_norm:
+        torch._foreach_mul_(gradients, max_norm / found)

@@ -16,6 +16,7 @@ from rich.console import Console
 from cluster import doctor, machine_checks, service_checks
 from cluster.finding import Finding, graded, survived
 from shared.errors import RegistryError
+from trainers import gpu_kernels
 
 Usage = namedtuple("Usage", "total used free")
 
@@ -101,6 +102,18 @@ def test_gpu_that_torch_does_not_see_is_told(monkeypatch: pytest.MonkeyPatch) ->
     assert "update the driver" in machine_checks.check_gpus().advice
     monkeypatch.setattr(machine_checks, "driver_gpus", list)
     assert machine_checks.check_gpus().verdict == "good"
+
+
+@pytest.mark.parametrize(("has_compiler", "verdict"), [(True, "good"), (False, "warn")])
+def test_gpu_wants_a_compiler(has_compiler: bool, verdict: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    gpu = namedtuple("Gpu", "name total_memory")("NVIDIA H100", 80 * 2**30)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda index: gpu)
+    monkeypatch.setattr(gpu_kernels, "HAS_COMPILER", has_compiler)
+    found = machine_checks.check_gpus()
+    assert found.verdict == verdict and "NVIDIA H100 (80.0 GiB)" in found.finding
+    assert ("install gcc" in found.advice) is not has_compiler
 
 
 def test_few_open_files_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
