@@ -21,6 +21,9 @@ import psutil
 ROOT = Path(__file__).resolve().parents[2]
 START_S = 60.0
 METRICS_EVERY_S = 0.5
+TWO_TRAINERS = ("trainers.0.num_latents=512",)
+"""Of the demo's four, topk-512 and relu-1024."""
+SHORT = ("stream.buffer_rows=8192", "stream.block_rows=2048", "checkpoint.every_blocks=10")
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """Whatever a user writes wrongly ends in one sentence and exit code 2, and leaves no trace.
 
 Most cases call the command line in this process, since a fresh one takes seconds to import torch; those that are about
-the process itself start one. Only the last ones start Ray.
+the process itself start one. Only the last ones need Ray.
 """
 
 import os
@@ -351,21 +351,25 @@ def test_reader_that_has_gone_is_no_error(here: Path, words: str) -> None:
     assert done.returncode == (2 if "nobody" in words else 0)
 
 
-# What follows starts Ray.
+# What follows needs Ray.
 
 
-def test_activations_that_are_not_finite_stop_the_job_with_the_unit_named(here: Path) -> None:
+def test_activations_that_are_not_finite_stop_the_job_with_the_unit_named(
+    here: Path, own_ray: None, capsys: pytest.CaptureFixture[str]
+) -> None:
     model = AutoModelForCausalLM.from_pretrained(here / "model")
     with torch.no_grad():
         model.transformer.wte.weight[5:60] = float("inf")
     shutil.copytree(here / "model", here / "infinite")
     model.save_pretrained(here / "infinite")
-    done = _headrace("run", "job.yaml", "model.name=infinite", folder=here)
-    assert done.returncode == 1, done.stderr
-    assert done.stderr.startswith("headrace: unit ") and "at transformer.h.1 are not finite" in done.stderr
-    assert done.stderr.count("\n") == 1 and "Traceback" not in done.stdout
+    capsys.readouterr()
+    assert exit_code(["run", "job.yaml", "model.name=infinite"]) == 1
+    said = capsys.readouterr()
+    assert said.err.startswith("headrace: unit ") and "at transformer.h.1 are not finite" in said.err
+    assert said.err.count("\n") == 1 and "Traceback" not in said.out
     assert not is_server_alive(here / "runs" / ".registry")
-    assert "failed" in _headrace("status", "one", folder=here).stdout
+    assert exit_code(["status", "one"]) == 0
+    assert "failed" in capsys.readouterr().out
 
 
 def test_stream_shorter_than_a_block_and_a_batch_is_trained_on(here: Path, own_ray: None) -> None:

@@ -1,4 +1,4 @@
-"""`make demo`'s job file with a third of its tokens, typed as a newcomer types it, to its end."""
+"""`make demo`'s job file with a quarter of its tokens, typed as a newcomer types it, to its end; its SAEs evaluated."""
 
 import json
 import os
@@ -11,14 +11,16 @@ import pytest
 import torch
 
 from cluster.checkpoints import newest
+from cluster.run_evaluation import evaluate_run
+from shared.job_file import load_job
 from trainers import load_sae, read_facts
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 ROOT = Path(__file__).resolve().parents[2]
-TOKENS = 200_000
+TOKENS = 150_000
 LATENTS = {"topk-512": 512, "topk-1024": 1024, "topk-2048": 2048, "relu-1024": 1024}
 LINE = re.compile(
-    r"^(?P<name>\S+) +(?P<latents>[\d,]+) +(?P<tokens>200k) +(?P<fvu>[\d.]+) +(?P<l0>[\d.]+) +(?P<dead>[\d.]+) +\S+$"
+    r"^(?P<name>\S+) +(?P<latents>[\d,]+) +(?P<tokens>150k) +(?P<fvu>[\d.]+) +(?P<l0>[\d.]+) +(?P<dead>[\d.]+) +\S+$"
 )
 
 
@@ -70,3 +72,16 @@ def test_each_sae_is_opened_here_and_by_saelens(demo: tuple[Path, str]) -> None:
         ours, theirs = load_sae(folder / "saes" / name), SAE.load_from_disk(str(folder / "saes" / name))
         assert ours.encode(x).shape == (64, num_latents)
         torch.testing.assert_close(ours(x), theirs(x), atol=1e-5, rtol=1e-5)
+
+
+def test_the_model_loses_less_by_an_sae_than_by_zeros_and_less_by_a_larger_one(demo: tuple[Path, str]) -> None:
+    folder, _ = demo
+    names = ("topk-512", "topk-2048")
+    small, large = evaluate_run(folder, load_job(folder / "job.yaml"), names, contexts=24).found
+    assert small["contexts"] == 24 and small["tokens"] > 24 * 100
+    for one in (small, large):
+        splice = one["splice"]
+        assert 2 < splice["ce_clean"] < splice["ce_spliced"] < splice["ce_mean"] < splice["ce_zero"] < 15
+        assert 0.5 < splice["ce_recovered"] < 1 and 0.5 < splice["kl_recovered"] < 1
+        assert 0 < one["fvu"] < 0.6 and one["l0"] == pytest.approx(16, abs=0.1) and one["cosine"] > 0.7
+    assert large["fvu"] < small["fvu"] and large["splice"]["kl_spliced"] < small["splice"]["kl_spliced"]

@@ -14,7 +14,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("own_ray")]
 
 
 SLOWEST = {"name": "topk-slow", "architecture": "topk", "num_latents": 512, "k": 8, "batch_rows": 16}
-NUM_BLOCKS = 60
+NUM_BLOCKS = 40
 LONG = {"tokens": 1000 * NUM_BLOCKS, "trainers": [SLOWEST, *TRAINERS[2:]], "stream__lanes": 2}
 """With a trainer of small steps for which all wait: an early stop comes in the middle."""
 
