@@ -2,18 +2,21 @@
 
 Bound by the SAEs' encoder products, 2 rows d_in num_latents operations each, and by the choice of k latents, which a
 collection cannot do without; `encoded` is the side that does no more than that. The goal is to collect at half of the
-bare producer's speed or better. All sides read other units of the standard library at each turn, go on with the same
-collection, as a long one does, and are timed by the processor time of all their threads, so that other programs count
-little. `of_bare` is the ratio.
+bare producer's speed or better. All sides read other units of the standard library at each turn, and are timed by the
+processor time of all their threads, so that other programs count little. `of_bare` is the ratio to the neighbour.
+
+Each turn begins with an empty collection, which costs most since everything is kept, or with one that has read
+`--fill-units` of other text, as most of a long run is; and ends with what waits put in place.
 
 `store`, in milliseconds of the wall clock and of the processor: one latent's record and its 64 contexts of 64 tokens,
 for the second time, so that the disk is no part of it, but decoding a row group of eight latents is; and a catalogue of
 131,072 latents filtered by three numbers, sorted by a fourth, its first 50 rows made into Python.
 
-    python -m benchmarks.bench_collect --width 128 768
+    python -m benchmarks.bench_collect --width 128 768 --fill-units 24
 """
 
 import argparse
+import copy
 import itertools
 import tempfile
 import time
@@ -56,7 +59,7 @@ def sides(model: Path, width: int, sizes: list[int], arguments: argparse.Namespa
     """Rows a processor-second of each side over some units."""
     producer = Producer(_job(model, arguments))
     subjects = [_subject(size, width, arguments.k) for size in sizes]
-    collection = Collection(
+    filled = Collection(
         {one.name: SaeShape(one.sae.num_latents, width) for one in subjects}, CONTEXT_TOKENS, CollectionSettings()
     )
     units = itertools.cycle(range(producer.corpus.num_units))
@@ -66,27 +69,28 @@ def sides(model: Path, width: int, sizes: list[int], arguments: argparse.Namespa
         rows = tensors(producer.row_format.rows(chunk.table), cpu)
         return text_batch(chunk), {one.name: encode_rows(one, rows) for one in subjects}
 
-    def side(of_chunk: Callable[[Chunk], object]) -> Callable[[], float]:
-        def timed() -> float:
-            wanted, rows, begun = list(itertools.islice(units, arguments.units)), 0, time.process_time()
-            for chunk in producer.chunks(wanted):
-                of_chunk(chunk)
-                rows += chunk.table.num_rows
-            return rows / (time.process_time() - begun)
+    def timed(of_chunk: Callable[[Chunk], object], at_end: Callable[[], object] = lambda: None) -> float:
+        wanted, rows, begun = list(itertools.islice(units, arguments.units)), 0, time.process_time()
+        for chunk in producer.chunks(wanted):
+            of_chunk(chunk)
+            rows += chunk.table.num_rows
+        at_end()
+        return rows / (time.process_time() - begun)
 
-        return timed
+    def collected() -> float:
+        collection = copy.deepcopy(filled)
+        return timed(lambda chunk: collection.add(*encode(chunk)), collection.settle)
 
-    return {
-        "bare": side(lambda chunk: None),
-        "encoded": side(encode),
-        "collected": side(lambda chunk: collection.add(*encode(chunk))),
-    }
+    for chunk in producer.chunks(list(itertools.islice(units, arguments.fill_units))):
+        filled.add(*encode(chunk))
+    filled.settle()
+    return {"bare": lambda: timed(lambda chunk: None), "encoded": lambda: timed(encode), "collected": collected}
 
 
 def compared(width: int, folder: Path, arguments: argparse.Namespace) -> dict[str, Any]:
-    """One width, with SAEs of 2, 4, 4 and 8 times as many latents."""
+    """One width; where no sizes are asked for, with SAEs of 2, 4, 4 and 8 times as many latents."""
     model = write_model(folder / f"model-{width}", width)
-    sizes = [2 * width, 4 * width, 4 * width, 8 * width]
+    sizes = arguments.latents or [2 * width, 4 * width, 4 * width, 8 * width]
     found = in_turn(sides(model, width, sizes, arguments), arguments.rounds, arguments.warmups)
     shares = {f"{name}_of_bare": ratio(found[name], found["bare"]) for name in ("encoded", "collected")}
     speeds = {f"{name}_rows_per_s": Spread.of(values) for name, values in found.items()}
@@ -191,8 +195,10 @@ def _job(model: Path, arguments: argparse.Namespace) -> Any:
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--width", type=int, nargs="*", default=[128, 768])
+    parser.add_argument("--latents", type=int, nargs="*", help="of each SAE; by default multiples of the width")
     parser.add_argument("--k", type=int, default=32)
     parser.add_argument("--units", type=int, default=2)
+    parser.add_argument("--fill-units", type=int, default=0, help="read by the collection before it is measured")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--warmups", type=int, default=2)
     arguments = parser.parse_args()

@@ -12,6 +12,7 @@ from features.codes import Codes
 from features.collection import Encoded
 from shared.row_table import Rows
 from trainers.batches import to_float32
+from trainers.codes import SparseCodes
 from trainers.row_norm import normalised
 
 ACTS_AT_ONCE = 2**24
@@ -51,17 +52,17 @@ def _codes(subject: Subject, x: Tensor, first_row: int) -> Codes:
 
 
 def _errors(subject: Subject, x: Tensor, y: Tensor, codes: Codes) -> RowErrors:
-    """Of the rows `x`, which are the first that `codes` tell of."""
+    """Of the rows `x`, which are the first that `codes` tell of; nothing is as large as [rows, num_latents]."""
     sae, device = subject.sae, x.device
-    count = int(np.searchsorted(codes.rows, len(x)))
-    row, latent, value = (torch.from_numpy(column[:count]).to(device) for column in codes)
-    acts = torch.zeros(len(x), sae.num_latents, device=device).index_put_((row.long(), latent.long()), value)
-    error = y - sae.reconstruct_raw(x, acts)
+    edges = np.searchsorted(codes.rows, np.arange(len(x) + 1, dtype=np.int32)).astype(np.int32)
+    count = int(edges[-1])
+    row, latent, value, starts = (torch.from_numpy(one).to(device) for one in (*(c[:count] for c in codes), edges))
+    acts = SparseCodes(value, latent, starts, sae.num_latents)
+    error = y - sae.reconstruct_raw_sparse(x, acts)
     size = normalised(x, sae.normalize)[1].size
-    scaled = value if isinstance(size, float) else value * size[row.long(), 0]
-    directions = sae.W_dec[latent.long()]
-    along = (error[row.long()] * directions).sum(1)
-    rises = 2 * scaled * along + scaled.square() * directions.square().sum(1)
+    scaled = value if isinstance(size, float) else value * size[row, 0]
+    squares = torch.linalg.vector_norm(sae.W_dec, dim=1).square()
+    rises = 2 * scaled * acts.backward(sae.W_dec, error) + scaled.square() * squares[latent]
     wide = y.double()
     return RowErrors(
         len(x),

@@ -6,7 +6,7 @@ from features.ablation_sums import AblationSums, RowErrors
 from features.codes import Codes
 from features.draw import drawn_for, keyed
 from features.moments import Moments
-from features.peaks import Peaks, peaks_among
+from features.peaks import Peaks, greatest_of_documents, peaks_of, standing_among
 from features.settings import CollectionSettings
 from features.silent_pool import latents_in
 from features.slots import RangeSamples, TopDocuments
@@ -30,7 +30,7 @@ class Collector:
         self.pool_latents: dict[int, np.ndarray] = {}
         """Address of a window in the pool -> the latents that fire in it, int32, each as often as it does."""
         self._keys = keyed(np.arange(num_latents))
-        self._pending: list[Peaks] = []
+        self._pending: list[tuple[Peaks, Peaks]] = []
         self._num_pending = 0
         most = PENDING_BYTES // (4 * window)
         self._most_pending = min(most, max(LEAST_PENDING, PENDING_PER_LATENT * num_latents))
@@ -52,21 +52,31 @@ class Collector:
         codes = codes.by_latent()
         self.moments.add(codes, batch.num_rows)
         draws = drawn_for(row_draws[codes.rows], self._keys[codes.latents])
-        may_enter = self.top.may_enter(codes.latents, codes.values, draws)
-        may_enter |= self.samples.may_enter(codes.latents, codes.values, draws)
-        peaks = peaks_among(codes, np.flatnonzero(may_enter), draws, batch, self._settings.window_tokens)
-        self._pending.append(peaks)
-        self._num_pending += len(peaks.latents)
+        for_top, for_samples = self._peaks(codes, draws, batch)
+        self._pending.append((for_top, for_samples))
+        self._num_pending += len(for_top.latents) + len(for_samples.latents)
         if self._num_pending > self._most_pending:
             self.settle()
+
+    def _peaks(self, codes: Codes, draws: np.ndarray, batch: TextBatch) -> tuple[Peaks, Peaks]:
+        """Of codes sorted by latent what may enter the top, of each document the greatest alone, and the samples."""
+        window = self._settings.window_tokens
+        may_enter = np.flatnonzero(self.top.may_enter(codes.latents, codes.values, draws))
+        offered = np.zeros((2, len(codes.latents)), bool)
+        offered[0, greatest_of_documents(codes, may_enter, batch.documents_of(batch.row_places))] = True
+        offered[1] = self.samples.may_enter(codes.latents, codes.values, draws)
+        standing = standing_among(codes, np.flatnonzero(offered.any(0)), batch, window)
+        peaks = peaks_of(codes, standing, draws, batch, window)
+        for_top, for_samples = offered[:, standing.places]
+        return peaks.at(for_top), peaks.at(for_samples)
 
     def settle(self) -> None:
         """Offers what waits to the slots."""
         if self._pending:
-            waiting = Peaks.joined(self._pending)
+            for_top, for_samples = (Peaks.joined(parts) for parts in zip(*self._pending, strict=True))
             self._pending, self._num_pending = [], 0
-            self.top.offer(waiting)
-            self.samples.offer(waiting)
+            self.top.offer(for_top)
+            self.samples.offer(for_samples)
 
     def merge(self, other: "Collector") -> None:
         """Takes in what another collector found in other text."""

@@ -10,7 +10,7 @@ import numpy as np
 
 from features.context import NUM_BINS
 from features.histogram import half_octave
-from features.peaks import Peaks
+from features.peaks import Peaks, changes
 
 NEVER = np.iinfo(np.int32).min
 
@@ -111,9 +111,9 @@ class TopDocuments(Slots):
         order = np.lexsort((peaks.addresses, (peaks.latents.astype(np.int64) << 32) | descending))
         latents, documents = peaks.latents[order], peaks.documents[order]
         by_document = np.lexsort((documents, latents))  # which is stable: the greatest of each document stays first
-        is_first = _changes(latents[by_document]) | _changes(documents[by_document])
+        is_first = changes(latents[by_document]) | changes(documents[by_document])
         order = order[np.sort(by_document[is_first])]
-        return _ranks(len(peaks.latents), order, _changes(peaks.latents[order]), self.values.shape[1])
+        return _ranks(len(peaks.latents), order, changes(peaks.latents[order]), self.values.shape[1])
 
     def prepare(self, peaks: Peaks) -> None:
         pass
@@ -155,7 +155,7 @@ class RangeSamples(Slots):
         ranges = self.ranges(peaks.latents, peaks.values)
         groups = peaks.latents.astype(np.int64) * NUM_BINS + ranges
         order = np.lexsort((peaks.draws, groups))
-        return _ranks(len(peaks.latents), order, _changes(groups[order]), self.values.shape[1] // NUM_BINS)
+        return _ranks(len(peaks.latents), order, changes(groups[order]), self.values.shape[1] // NUM_BINS)
 
     def learn(self, latents: np.ndarray, held: Peaks) -> None:
         ranges = self.ranges(held.latents, held.values)
@@ -169,13 +169,6 @@ class RangeSamples(Slots):
 
     def prepare(self, peaks: Peaks) -> None:
         np.maximum.at(self.highest, peaks.latents, half_octave(peaks.values).astype(np.int32))
-
-
-def _changes(values: np.ndarray) -> np.ndarray:
-    """bool: where a value is not the one before it."""
-    changed = np.ones(len(values), bool)
-    changed[1:] = values[1:] != values[:-1]
-    return changed
 
 
 def _ranks(count: int, order: np.ndarray, begins: np.ndarray, room: int) -> np.ndarray:

@@ -95,6 +95,12 @@ class SparseAutoencoder(nn.Module, ABC):
         rows, norm = normalised(x, self.normalize)
         return norm.undo(self.reconstruct(rows, acts))
 
+    def reconstruct_raw_sparse(self, x: Tensor, codes: SparseCodes) -> Tensor:
+        """As `reconstruct_raw`, of `x` [rows, d_in], without the zeros."""
+        rows, norm = normalised(x, self.normalize)
+        recon = codes.decode(self.W_dec).add_(self.b_dec)
+        return norm.undo(recon if self.W_skip is None else recon.addmm_(rows, self.W_skip))
+
     def change_raw(self, x: Tensor, latents: Tensor, change: Tensor) -> Tensor:
         """What `reconstruct_raw` of raw rows `x` gains, [..., d_out], where some activations are others.
 

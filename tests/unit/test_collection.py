@@ -4,7 +4,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -154,12 +153,45 @@ def stored_contexts(collection: Collection, latent: int) -> list[tuple]:
     return [(*list(row.values())[1:-2], tuple(row["tokens"]), tuple(row["acts"])) for row in rows]
 
 
-@pytest.mark.parametrize(("seed", "coarse"), [(0, False), (1, False), (2, True), (3, True)])
-def test_contexts_are_those_of_a_plain_reading(seed: int, coarse: bool) -> None:
+@settings(max_examples=25, deadline=None)
+@given(seed=st.integers(0, 2**16), coarse=st.booleans(), data=st.data())
+def test_contexts_are_those_of_a_plain_reading_whatever_the_order(seed: int, coarse: bool, data: st.DataObject) -> None:
     parts = forwards(seed, 14, coarse)
-    collection = collected(parts)
+    order = data.draw(st.permutations(parts))
+    settled = data.draw(st.sets(st.integers(0, len(parts) - 1)))
+    collection = Collection({"a": SaeShape(LATENTS, WIDTH)}, TOKENS, SETTINGS)
+    for number, part in enumerate(order):
+        collection.add(part.batch(), {"a": part.encoded()})
+        if number in settled:
+            collection.settle()
+    collection.settle()
     for latent in range(LATENTS):
         assert stored_contexts(collection, latent) == plain_contexts(parts, latent)
+
+
+@settings(max_examples=25, deadline=None)
+@given(seed=st.integers(0, 2**16), coarse=st.booleans())
+def test_where_forwards_are_cut_makes_no_difference(seed: int, coarse: bool) -> None:
+    parts = forwards(seed, 10, coarse)
+    whole, cut = collected(parts), collected([one for part in parts for one in single_contexts(part)])
+    for latent in range(LATENTS):
+        assert stored_contexts(cut, latent) == stored_contexts(whole, latent)
+
+
+def single_contexts(part: Forward) -> list[Forward]:
+    """The same text, of which each forward sees one context."""
+    edges = np.concatenate([[0], np.cumsum(part.kept.sum(1))])
+    return [
+        Forward(
+            part.unit,
+            part.first_context + number,
+            part.token_ids[number : number + 1],
+            part.documents[number : number + 1],
+            part.kept[number : number + 1],
+            part.acts[edges[number] : edges[number + 1]],
+        )
+        for number in range(len(part.kept))
+    ]
 
 
 def test_moments_and_histogram_are_those_of_the_dense_acts() -> None:

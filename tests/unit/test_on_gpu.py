@@ -11,6 +11,8 @@ from tiny_models import text, tiny_gpt2
 from torch import Tensor
 from torch.testing import assert_close
 
+from cluster.encoding import encode_rows
+from cluster.evaluation import Subject
 from producers.producer import Producer
 from shared.config import Job
 from shared.row_table import Rows, read_rows
@@ -20,6 +22,7 @@ from tests.unit.test_trainer import ALL, read_blocks, same_state
 from trainers import Trainer
 from trainers.codes import SparseCodes
 from trainers.selection import largest_pre_acts, select_largest
+from trainers.topk import TopK
 from trainers.unit_norm import normalise_rows, project_gradient
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU: torch.cuda.is_available() is false")
@@ -172,3 +175,21 @@ def read_unit(folder: Path, dtype: str, device: str) -> Rows:
 def as_float(values: np.ndarray) -> Tensor:
     tensor = torch.from_numpy(values.copy())
     return (tensor.view(torch.bfloat16) if values.dtype == np.uint16 else tensor).float()
+
+
+@pytest.mark.parametrize("normalize", ["none", "layer_norm"])
+def test_what_latents_contribute_is_what_a_cpu_finds(normalize: str) -> None:
+    draw = torch.Generator().manual_seed(6)
+    sae, x = TopK(64, 1024, 16), torch.randn(800, 64, generator=draw)
+    with torch.no_grad():
+        for parameter in sae.parameters():
+            parameter.normal_(0, 0.2, generator=draw)
+    sae.normalize = normalize
+    expected = encode_rows(Subject("s", sae, ("h",), ("h",)), {"h": x})
+    found = encode_rows(Subject("s", sae.cuda(), ("h",), ("h",)), {"h": x.cuda()})
+    one, other = (np.zeros((100, 1024)) for _ in range(2))
+    for rises, encoded in ((one, expected), (other, found)):
+        count = len(encoded.errors.latents)
+        rises[encoded.codes.rows[:count], encoded.errors.latents] = encoded.errors.rises
+    assert np.isclose(one, other, rtol=1e-3, atol=1e-2).mean() > 0.9999  # a tie in rounding may choose another latent
+    assert np.count_nonzero(other) > 1000
