@@ -36,7 +36,7 @@ def search_view(found: Sequence[Found]) -> RenderableType:
     table = plain_table(
         "SAE", "latent", *(HEADINGS[key] for key in keys), "strongest context", left=("SAE", "strongest context")
     )
-    table.columns[-1].no_wrap, table.columns[-1].min_width = True, WIDTH
+    table.columns[0].no_wrap = True  # in a narrow terminal it is the context that gives way
     for one in found:
         numbers = [_number(one.numbers.get(key), PLACES.get(key, 2)) for key in keys]
         table.add_row(cell(one.sae, "bold"), str(one.latent), *numbers, _context(one))
@@ -71,4 +71,6 @@ def _number(value: float | int | None, places: int) -> str:
 def _context(one: Found) -> Text:
     before, strongest, after = (part.replace("\n", "↵") for part in one.context)
     shown = Text.assemble((before[-WIDTH:], FAINT), (strongest, STRONG), (after[:WIDTH], FAINT))
-    return Text.assemble((f"{one.label}  ", "green"), shown) if one.label else shown
+    whole = Text.assemble((f"{one.label}  ", "green"), shown) if one.label else shown
+    whole.no_wrap, whole.overflow = True, "ellipsis"
+    return whole
