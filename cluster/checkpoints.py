@@ -9,7 +9,7 @@ back to a checkpoint compares them first, and takes the one before where they do
 import json
 import logging
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -184,11 +184,21 @@ def newest_part(
     return None
 
 
-def prune(run_folder: Path, keep: int) -> None:
-    """Delete all but the newest `keep` complete checkpoints, and what is older than the oldest of those."""
+def has_all_parts(run_folder: Path, stream: int, block: int, roles: Iterable[str]) -> bool:
+    """Whether all `roles` have saved at `block`: a part is there as a whole or not at all."""
+    folder = run_folder / "checkpoints" / str(block)
+    return all((folder / part_name(role, stream)).exists() for role in roles)
+
+
+def prune(run_folder: Path, keep: int, in_use: Collection[int] = ()) -> None:
+    """Delete all but the newest `keep` complete checkpoints, and what is older than the oldest of those.
+
+    Args:
+        in_use: blocks of checkpoints that somebody may be reading: they stay until the next time.
+    """
     complete = sorted((int(one.name) for one in _folders(run_folder) if (one / MANIFEST).exists()), reverse=True)
     for folder in _folders(run_folder):
-        if complete and int(folder.name) < complete[:keep][-1]:
+        if complete and int(folder.name) < complete[:keep][-1] and int(folder.name) not in in_use:
             (folder / MANIFEST).unlink(missing_ok=True)
             shutil.rmtree(folder, ignore_errors=True)
 

@@ -30,10 +30,10 @@ from cluster.troubles import troubles
 from cluster.watcher import Watcher
 from shared.config import Job
 from shared.disk import room_for
-from shared.errors import DiskFull
+from shared.errors import CheckpointError, DiskFull
 from shared.job_state import JobState
 from shared.registry import Registry
-from shared.registry_facts import StreamPoint
+from shared.registry_facts import StreamPoint, TrainerCounters
 from shared.registry_snapshot import Snapshot
 
 log = logging.getLogger(__name__)
@@ -71,6 +71,8 @@ class Controller:
         self._job, self._run_folder, self._registry, self._token = job, run_folder, registry, token
         self._prepared, self._crew, self._watcher, self._spill = prepared, crew, watcher, spill
         self._names = [trainer.name for trainer in job.trainers]
+        self._trainer_roles = [f"trainer-{name}" for name in self._names]
+        self._lane_roles = [f"lane-{index}" for index in range(job.stream.lanes)]
         self._deaths = Deaths()
         self._checkpoint: Checkpoint | None = None
         self._unfinished: set[str] = set()
@@ -78,6 +80,10 @@ class Controller:
         self._troubles: list[str] = []
         self._unsealed = ""
         """Why the newest checkpoint has no manifest yet."""
+        self._damaged: set[int] = set()
+        """Blocks of checkpoints that never get one."""
+        self.ends: dict[str, TrainerCounters] = {}
+        """Of the trainers that have finished, what each had then."""
         self._evaluator_deaths = 0
         self._stop_block: int | None = None
         self._is_stopping = self._is_ending = False
@@ -122,6 +128,8 @@ class Controller:
         checkpoints.drop_after(self._run_folder, checkpoint.block if checkpoint else -1)
         self._checkpoint, self._stop_block, self._is_ending = checkpoint, None, False
         self._skipped.clear()
+        self._damaged.clear()
+        self.ends.clear()
         cursors = dict.fromkeys(self._names, checkpoint.block if checkpoint else 0)
         for index in range(self._job.stream.lanes):
             self._crew.start_lane(index, checkpoint, cursors)
@@ -131,7 +139,7 @@ class Controller:
             self._crew.start_producer(index)
         if self._job.evaluation.every_blocks is not None and self._evaluator_deaths <= MAX_EVALUATOR_DEATHS:
             self._crew.start_evaluator()
-        self._unfinished = {f"trainer-{name}" for name in self._names}
+        self._unfinished = set(self._trainer_roles)
 
     def _point(self, checkpoint: Checkpoint | None) -> StreamPoint:
         window, block_rows = self._job.window_units, self._job.stream.block_rows
@@ -155,6 +163,7 @@ class Controller:
             self._bury(member.role, Death(Cause.RAISED, "ended before the job did"))
         elif not end.stopped:
             self._unfinished.discard(member.role)
+            self.ends[end.name] = end.counters
 
     def _bury(self, role: str, death: Death) -> None:
         """Notes a death, which is made good when the restart policy says; its units go to others at once."""
@@ -254,10 +263,10 @@ class Controller:
     def _seal(self, snapshot: Snapshot) -> None:
         """Writes the manifests of checkpoints that became complete, and lets older ones go.
 
-        Where the disk is full it is tried again at the next look; until then the checkpoint before counts.
+        Where the disk is full it is tried again at the next look; until then the checkpoint before counts. One that
+        lost a part is passed over, unless all have stopped there.
         """
-        newest = self._checkpoint.block if self._checkpoint else -1
-        for block in [block for block in snapshot.checkpoints if block > newest]:
+        for block in self._to_seal(snapshot):
             self._registry.heartbeat_driver(self._token)  # refused, if another driver has the job
             try:
                 with room_for(f"the manifest of checkpoint {block}", self._run_folder):
@@ -265,18 +274,39 @@ class Controller:
             except DiskFull as error:
                 self._unsealed = str(error)
                 return
+            except CheckpointError as error:
+                if block == self._stop_block:
+                    raise
+                self._damaged.add(block)
+                self._tell_damage(f"checkpoint {block} cannot be used: {error}")
+                continue
             self._unsealed = ""
             self._crew.tell(self._crew.lanes(), "checkpoint_complete", block)
-            checkpoints.prune(self._run_folder, self._job.checkpoint.keep)
+            in_use = self._crew.being_restored(snapshot.heartbeats)
+            checkpoints.prune(self._run_folder, self._job.checkpoint.keep, in_use)
             self._registry.forget_checkpoints(checkpoints.oldest(self._run_folder))
+
+    def _to_seal(self, snapshot: Snapshot) -> list[int]:
+        """Blocks of checkpoints that are complete, by the registry, or by the disk alone where all have stopped.
+
+        A registry that lost its newest second may have forgotten who has saved there, and nobody says it again.
+        """
+        newest = self._checkpoint.block if self._checkpoint else -1
+        complete = set(snapshot.checkpoints)
+        roles = [*self._lane_roles, *self._trainer_roles]
+        if self._stop_block is not None and checkpoints.has_all_parts(
+            self._run_folder, self._crew.stream, self._stop_block, roles
+        ):
+            complete.add(self._stop_block)
+        return sorted(block for block in complete - self._damaged if block > newest)
 
     def _sealed(self, block: int, snapshot: Snapshot) -> Checkpoint:
         return checkpoints.seal(
             self._run_folder,
             self._crew.stream,
             block,
-            [f"lane-{index}" for index in range(self._job.stream.lanes)],
-            [f"trainer-{name}" for name in self._names],
+            self._lane_roles,
+            self._trainer_roles,
             {
                 "job": self._job.name,
                 "fingerprint": self._prepared.fingerprint,

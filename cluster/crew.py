@@ -3,6 +3,7 @@
 import logging
 import shutil
 import time
+from collections.abc import Collection
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,6 +44,8 @@ class Member:
     run: ray.ObjectRef
     started_s: float
     """On the monotonic clock."""
+    checkpoint: int | None
+    """The block of what it is made from; None begins anew."""
 
 
 class Crew:
@@ -67,6 +70,11 @@ class Crew:
     @property
     def members(self) -> dict[str, Member]:
         return dict(self._members)
+
+    def being_restored(self, heard: Collection[str]) -> set[int]:
+        """Blocks of the checkpoints that members may still be reading: those that are not among the roles `heard`."""
+        members = self._members.items()
+        return {it.checkpoint for role, it in members if role not in heard and it.checkpoint is not None}
 
     def lanes(self) -> list[ActorHandle]:
         return self._actors("lane-")
@@ -109,7 +117,7 @@ class Crew:
             self._prepared.num_units,
             begin,
         )
-        self._enlist(role, actor)
+        self._enlist(role, actor, checkpoint.block if checkpoint else None)
 
     def start_trainer(self, config: TrainerConfig, restore_from: Path | None) -> None:
         """A new actor for a trainer, going on from what it saved at `restore_from`."""
@@ -125,7 +133,7 @@ class Crew:
             restore_from,
             self._prepared.corpus_facts,
         )
-        self._enlist(role, actor)
+        self._enlist(role, actor, int(restore_from.parent.name) if restore_from else None)
 
     def start_producer(self, index: int) -> None:
         """A new actor for a producer."""
@@ -225,6 +233,6 @@ class Crew:
             return "SPREAD"
         return NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True)
 
-    def _enlist(self, role: str, actor: ActorHandle) -> None:
-        self._members[role] = Member(role, actor, actor.run.remote(), time.monotonic())
+    def _enlist(self, role: str, actor: ActorHandle, checkpoint: int | None = None) -> None:
+        self._members[role] = Member(role, actor, actor.run.remote(), time.monotonic(), checkpoint)
         log.info("role=%s started", role)

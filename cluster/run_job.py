@@ -5,7 +5,7 @@ import math
 import shutil
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import FrameType
@@ -38,6 +38,7 @@ from shared.job_file import dump_job
 from shared.job_state import JobState
 from shared.registry import Registry
 from shared.registry_connection import RegistryAddress
+from shared.registry_facts import TrainerCounters
 from shared.registry_place import EMBEDDED, open_registry, registry_address
 from shared.registry_secret import keep_password, without_password
 
@@ -134,7 +135,7 @@ def _with_ray(
         finally:
             crew.remove_all()
             shutil.rmtree(run_folder / SPOOL, ignore_errors=True)
-        _say(registry, token, JobState(outcome.value), "")  # before Ray ends: `ray job stop` gives 3 s
+        _say(registry, token, JobState(outcome.value), "", controller.ends)  # before Ray ends: `ray job stop` gives 3 s
     return outcome
 
 
@@ -154,9 +155,11 @@ def _sentence(error: BaseException, log_path: Path) -> str:
     return str(error) if isinstance(error, HeadraceError) else unforeseen(error, log_path)
 
 
-def _say(registry: Registry, token: int, state: JobState, message: str) -> None:
+def _say(
+    registry: Registry, token: int, state: JobState, message: str, ends: Mapping[str, TrainerCounters] | None = None
+) -> None:
     try:
-        registry.set_state(token, state, message)
+        registry.set_state(token, state, message, ends)
     except HeadraceError as error:
         log.warning("state=%s unsaid: %s", state, error)
 

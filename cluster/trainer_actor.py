@@ -43,7 +43,8 @@ class TrainerEnd:
     name: str
     stopped: bool
     """Saved for a stop; otherwise the stream was read to its end."""
-    sae_folder: Path | None = None
+    counters: TrainerCounters
+    """As they were then."""
 
 
 class TrainerActor:
@@ -110,7 +111,7 @@ class TrainerActor:
         try:
             stopped = self._read_stream(reader)
             reader.close()
-            return TrainerEnd(self._config.name, True) if stopped else self._finish()  # a large SAE takes long to save
+            return self._stopped() if stopped else self._finish()  # a large SAE takes long to save
         finally:
             reader.close()
             keeper.stop()
@@ -158,7 +159,6 @@ class TrainerActor:
         if stop is not None and cursor >= stop:
             while not self._save(cursor):  # else all that was read since the checkpoint before would be read again
                 self._rest()
-            self._publish("stopped")
             return True
         if cursor == self._next_barrier:
             self._save(cursor)
@@ -218,13 +218,15 @@ class TrainerActor:
         measured = activation_scale(to_float32(rows.activations[hookpoint]), normalize)
         return patiently(lambda: self._registry.fix_scale(f"{hookpoint} {normalize}", measured))
 
-    def _publish(self, state: str, say: Callable[[Callable[[], None]], object] = if_reachable) -> None:
+    def _publish(self, state: str, say: Callable[[Callable[[], None]], object] = if_reachable) -> TrainerCounters:
+        """Says in the registry where this trainer stands, and gives what it has said."""
         report = self._trainer.report()
         counters = self._counters(state, report)
         say(lambda: self._registry.publish_trainer(self._config.name, self._seat.token, counters))
         if time.monotonic() - self._last_report_s > REPORT_S or state != "running":
             self._last_report_s = time.monotonic()
             if_reachable(lambda: self._report(report, counters.rows_per_s))
+        return counters
 
     def _report(self, report: Report, rows_per_s: float) -> None:
         fields: dict[str, Any] = {
@@ -258,6 +260,9 @@ class TrainerActor:
             trouble=self._trouble,
         )
 
+    def _stopped(self) -> TrainerEnd:
+        return TrainerEnd(self._config.name, True, self._publish("stopped"))
+
     def _finish(self) -> TrainerEnd:
         if self._trainer.rows_read == 0:
             raise JobFailed("corpus.source: the stream has ended and not one row came out of the corpus")
@@ -265,9 +270,9 @@ class TrainerActor:
         folder = self._seat.run_folder / "saes" / self._config.name
         while not self._save_sae(folder):
             self._rest()
-        self._publish("finished", patiently)
+        counters = self._publish("finished", patiently)
         log.info("trainer=%s finished tokens=%d", self._config.name, self._trainer.rows_read)
-        return TrainerEnd(self._config.name, False, folder)
+        return TrainerEnd(self._config.name, False, counters)
 
     def _save_sae(self, folder: Path) -> bool:
         """The SAE in its folder; False if the disk is full.

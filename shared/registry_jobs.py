@@ -2,13 +2,14 @@
 
 import json
 import secrets
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from shared.errors import RegistryError, UserError
 from shared.job_state import JobState, sources
 from shared.registry_connection import registry_errors, sound_contents
-from shared.registry_facts import DRIVER_DEAD_MS, LaneCounters, StreamPoint
+from shared.registry_facts import DRIVER_DEAD_MS, LaneCounters, StreamPoint, TrainerCounters
 from shared.registry_keys import JOBS
 from shared.registry_scripts import ScriptCaller
 
@@ -55,9 +56,19 @@ class JobCalls(ScriptCaller):
         """The driver lives. Raises StaleToken when another one has taken over."""
         self._call("heartbeat_driver", token)
 
-    def set_state(self, token: int, state: JobState, message: str = "") -> None:
-        """Raises RegistryError when the table of transitions does not allow it."""
-        word, *facts = self._call("set_state", token, state, message, *sources(state))
+    def set_state(
+        self, token: int, state: JobState, message: str = "", ends: Mapping[str, TrainerCounters] | None = None
+    ) -> None:
+        """Puts the job in `state`; `token` is the driver's.
+
+        Args:
+            ends: trainer -> what it ended with, said again in the same step: a registry that lost its newest second
+                may have forgotten it, and the trainer is gone.
+        Raises:
+            RegistryError: the table of transitions does not allow it.
+        """
+        records = json.dumps({name: counters.to_json() for name, counters in (ends or {}).items()})
+        word, *facts = self._call("set_state", token, state, message, records, *sources(state))
         if word == "illegal":
             raise RegistryError(f"job {self.job} cannot go from {facts[0]} to {state}")
 

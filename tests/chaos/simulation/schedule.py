@@ -13,7 +13,7 @@ import redis
 from cluster import checkpoints
 from cluster.controller import Controller, Outcome
 from cluster.crew import Crew
-from cluster.patience import PatientRegistry
+from cluster.patience import PatientRegistry, patiently
 from cluster.placement import wanted
 from cluster.watcher import Watcher
 from shared.errors import HeadraceError, JobFailed, RegistryUnreachable, StaleToken, UserError
@@ -213,16 +213,14 @@ class Schedule:
             outcome = controller.run(checkpoint)
         finally:
             crew.remove_all()
-        registry.set_state(token, JobState(outcome.value))
+        registry.set_state(token, JobState(outcome.value), ends=controller.ends)
         watcher._ending.set()
         return outcome
 
     def _check_end(self) -> None:
         assert self._ray.most_unanswered <= MAX_UNANSWERED, f"{self._ray.most_unanswered} pushes were unanswered"
         assert self.imbalances == [] or self.has_forgotten, self.imbalances[0]
-        while self._server.is_away:
-            self._world.sleep(1.0)
-        snapshot = self._address.registry(self.job.name).snapshot()
+        snapshot = patiently(self._address.registry(self.job.name).snapshot)
         assert snapshot.job.state is JobState.FINISHED, snapshot.job.state
         assert ledger(snapshot).imbalances() == [] or self.has_forgotten  # units' sizes that it lost stay unknown
         dead = tuple(one.unit for one in snapshot.units.dead)
