@@ -167,6 +167,23 @@ def test_pruning_keeps_the_newest_and_what_is_in_the_making(tmp_path: Path) -> N
     assert blocks(tmp_path) == [40, 60, 80] and checkpoints.oldest(tmp_path) == 40
 
 
+def test_pruning_leaves_what_somebody_reads(tmp_path: Path) -> None:
+    for block in (0, 20, 40):
+        seal(tmp_path, block)
+    checkpoints.prune(tmp_path, keep=1, in_use={0})
+    assert blocks(tmp_path) == [0, 40]
+    checkpoints.prune(tmp_path, keep=1)
+    assert blocks(tmp_path) == [40]
+
+
+def test_all_parts_are_there_when_each_role_of_the_stream_has_saved(tmp_path: Path) -> None:
+    save_part(tmp_path, 20, "lane-0", LaneCounters())
+    save_part(tmp_path, 20, "trainer-a", TrainerCounters(), stream=STREAM - 1)
+    assert not checkpoints.has_all_parts(tmp_path, STREAM, 20, ["lane-0", "trainer-a"])
+    save_part(tmp_path, 20, "trainer-a", TrainerCounters())
+    assert checkpoints.has_all_parts(tmp_path, STREAM, 20, ["lane-0", "trainer-a"])
+
+
 def test_pruning_waits_for_enough_complete_checkpoints(tmp_path: Path) -> None:
     seal(tmp_path, 20)
     save_parts(tmp_path, 40)

@@ -98,6 +98,16 @@ def test_finished_job_cannot_be_resumed(registry: Registry, driver: int) -> None
         registry.claim_job("", "runs/demo", resume=False)
 
 
+def test_what_trainers_ended_with_is_said_with_the_jobs_own_end(registry: Registry, driver: int) -> None:
+    registry.begin_stream(driver, StreamPoint.fresh(1, 1, 1, 1, ["a", "b"]))
+    end = TrainerCounters(cursor=2, rows=200, state="finished")
+    registry.set_state(driver, JobState.FINISHED, ends={"a": end})
+    assert registry.snapshot().trainers == {"a": end, "b": TrainerCounters()}
+    with pytest.raises(RegistryError):
+        registry.set_state(driver, JobState.RUNNING, ends={"b": end})
+    assert registry.snapshot().trainers["b"] == TrainerCounters()
+
+
 def test_job_that_the_registry_has_lost_is_resumed(registry: Registry) -> None:
     token = registry.claim_job("", "runs/demo", resume=True)
     lanes = (LaneCounters(head=3, pushed=250, resident=50, emitted=200, next_block=2),)
