@@ -17,8 +17,8 @@ from tests.small_disk import Mount, SmallDisk
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("own_ray")]
 TRAINERS = [{"name": "topk-64", "architecture": "topk", "num_latents": 64, "k": 8, "batch_rows": 16}]
-SHORT = {"trainers": TRAINERS, "tokens": 60_000, "checkpoint__every_blocks": 5}
-"""Sixty blocks, twelve checkpoints."""
+SHORT = {"trainers": TRAINERS, "tokens": 120_000, "checkpoint__every_blocks": 5}
+"""So many blocks that a disk is full long before the end: 120, and 24 checkpoints."""
 Undisturbed = tuple[Seen, dict[str, bytes]]
 
 
