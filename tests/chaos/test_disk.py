@@ -46,7 +46,9 @@ class FullFor:
             if checkpoints.newest_block(self._run_folder):
                 self._disk.fill()
                 self._filled_at = cursor
-        elif cursor >= self._filled_at + 11 and self._is_shown(snapshot):
+        elif cursor < self._filled_at + 11 or not self._is_shown(snapshot):
+            self._disk.fill()  # again, since whoever was just writing has given up and left room for the next
+        else:
             newest = checkpoints.newest(self._run_folder)
             assert newest is not None and read_checkpoint(newest.folder) == newest
             self.kept = newest.block
