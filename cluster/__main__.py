@@ -1,6 +1,6 @@
 """`python -m cluster`, which is `headrace`."""
 
-from cluster.command_line import main
+from cluster.exit_code import main
 
 if __name__ == "__main__":
     main()

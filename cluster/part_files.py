@@ -27,7 +27,9 @@ def read_part(folder: Path) -> dict[str, Any]:
     try:
         facts = json.loads((folder / PART).read_bytes())
         return {"counters": facts["counters"], "files": facts["files"]}
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+    except OSError as error:
+        raise CheckpointError(f"{folder / PART} cannot be read: {error.strerror}") from error
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise CheckpointError(f"{folder / PART} is damaged: {error!r}") from error
 
 

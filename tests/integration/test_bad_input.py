@@ -20,8 +20,8 @@ import yaml
 from transformers import AutoModelForCausalLM
 
 from cluster import run_job
-from cluster.command_line import exit_code
 from cluster.controller import Outcome
+from cluster.exit_code import exit_code
 from shared.embedded_redis import EmbeddedRedis
 from shared.errors import JobFailed
 from shared.job_file import dump_job, load_job
@@ -320,7 +320,7 @@ def test_help_and_refusals_import_nothing_heavy(here: Path) -> None:
     words = [[command, "--help"] for command in COMMANDS]
     words += [[], ["--help"], ["run", "job.yaml", "tokens=0"], ["jobs"], ["status", "nobody"]]
     code = (
-        "import sys; from cluster.command_line import exit_code\n"
+        "import sys; from cluster.exit_code import exit_code\n"
         f"print([exit_code(one) for one in {words!r}], file=sys.stderr)\n"
         "assert not {'torch', 'ray', 'transformers', 'datasets'} & set(sys.modules)"
     )

@@ -7,7 +7,7 @@ import pytest
 from example_suite import D_IN, HOOKPOINT, quality, write_suite
 
 from cluster.budget_plan import Request, advise
-from cluster.command_line import exit_code
+from cluster.exit_code import exit_code
 from cluster.run_plan import plan_by_runs
 from cluster.suite import read_suite
 from shared.errors import UserError

@@ -12,7 +12,7 @@ from transformers import AutoModelForCausalLM
 
 from cluster import collection_pass
 from cluster.collect_run import collect_run
-from cluster.command_line import exit_code
+from cluster.exit_code import exit_code
 from features.context import BINS, SILENT, TOP
 from features.settings import CollectionSettings
 from features.store import FeatureStore, stored

@@ -11,10 +11,10 @@ import pytest
 from example_suite import HOOKPOINT, MODEL, write_suite
 from rich.console import Console
 
-from cluster.command_line import exit_code
 from cluster.compare_plots import site_plots
 from cluster.compare_table import compare_view
 from cluster.compare_wording import interval
+from cluster.exit_code import exit_code
 from cluster.run_compare import run_compare
 from tests.browser import WatchedPage, browser
 from trainers.law_fit import Estimate

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from trained_run import HOOKPOINT, make_job, train_run
 
-from cluster.command_line import exit_code
+from cluster.exit_code import exit_code
 from cluster.run_evaluation import evaluate_run
 from cluster.run_plan import forward_flops
 from shared.config import Job

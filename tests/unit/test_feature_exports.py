@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from planted_run import planted_run
 
-from cluster.command_line import exit_code
+from cluster.exit_code import exit_code
 from features.histogram import EDGES
 from features.labels import Labels
 from features.linear_bins import in_equal_bins

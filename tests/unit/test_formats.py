@@ -6,7 +6,8 @@ import pytest
 import torch
 from sae_folders import topk_folder
 
-from cluster.command_line import EXPORTS, IMPORTS, exit_code
+from cluster.command_line import EXPORTS, IMPORTS
+from cluster.exit_code import exit_code
 from cluster.sae_labels import labels_of
 from features.labels import Labels
 from trainers import load_sae, read_facts

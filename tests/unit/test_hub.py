@@ -15,7 +15,7 @@ from hub_server import HubServer, hub_server
 from huggingface_hub import ModelCard, constants
 from sae_folders import D_IN, run_folder, topk_folder
 
-from cluster.command_line import exit_code
+from cluster.exit_code import exit_code
 from cluster.hub import push
 from features.labels import Labels
 from shared.errors import UserError

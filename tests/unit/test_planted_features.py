@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from planted_run import CLASSES, class_of, planted_run, tokens_of
 
-from cluster.command_line import exit_code
+from cluster.exit_code import exit_code
 from cluster.feature_search import FeatureSearch
 from cluster.text_anomaly import anomalies
 from cluster.workbench import Workbench

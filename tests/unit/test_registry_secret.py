@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from cluster.command_line import exit_code
+from cluster.exit_code import exit_code
 from cluster.job_place import read_run
 from shared.errors import UserError
 from shared.job_file import dump_job, parse_job

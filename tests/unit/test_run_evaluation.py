@@ -7,7 +7,7 @@ import pytest
 import torch
 from trained_run import BLOCK, HOOKPOINT, make_job, train_run
 
-from cluster.command_line import exit_code
+from cluster.exit_code import exit_code
 from cluster.run_evaluation import evaluate_run
 from shared.config import Job
 from shared.errors import UserError

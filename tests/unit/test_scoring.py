@@ -19,7 +19,7 @@ from planted_words import KINDS, NAMES, SAE, plant_and_collect
 from rule_judge import RuleJudge, rule_judge
 
 from cluster import run_score
-from cluster.command_line import exit_code
+from cluster.exit_code import exit_code
 from cluster.run_score import METHODS
 from cluster.workbench import Workbench
 from features.explaining import question

@@ -12,7 +12,7 @@ import pytest
 import torch
 from planted_words import KINDS, LENGTH, NAMES, SAE, THRESHOLD, plant_and_collect
 
-from cluster.command_line import exit_code
+from cluster.exit_code import exit_code
 from cluster.run_steer import Turn, steering_of
 from cluster.workbench import Workbench
 from features.effects import ablation, effects_of

@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from cluster.closing import next_commands
-from cluster.command_line import exit_code
+from cluster.exit_code import exit_code
 from cluster.progress import progress_display
 from cluster.report import write_report
 from cluster.screen import Screen

@@ -16,7 +16,7 @@ from example_run import example_job, write_example_run
 from fastapi.testclient import TestClient
 from live_job import live_job
 
-from cluster.command_line import exit_code
+from cluster.exit_code import exit_code
 from cluster.ui_answer import json_ready
 from cluster.ui_app import create_app
 from cluster.ui_runs import Runs
