@@ -1,6 +1,8 @@
 """Full disks and damaged files: the job goes on, says so, and ends with the weights of one that had neither."""
 
-from collections.abc import Callable
+import os
+import signal
+from collections.abc import Callable, Generator
 from pathlib import Path
 
 import pytest
@@ -12,13 +14,13 @@ from cluster.metrics_store import read_metrics
 from shared.job_state import JobState
 from shared.registry import Registry
 from shared.registry_snapshot import Snapshot
-from tests.integration.scenario import Seen, make_job, run, weights
+from tests.integration.scenario import Seen, make_job, pid_of, run, weights
 from tests.small_disk import Mount, SmallDisk
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("own_ray")]
 TRAINERS = [{"name": "topk-64", "architecture": "topk", "num_latents": 64, "k": 8, "batch_rows": 16}]
 SHORT = {"trainers": TRAINERS, "tokens": 120_000, "checkpoint__every_blocks": 5}
-"""So many blocks that a disk is full long before the end: 120, and 24 checkpoints."""
+"""120 blocks, 24 checkpoints."""
 Undisturbed = tuple[Seen, dict[str, bytes]]
 
 
@@ -30,31 +32,50 @@ def undisturbed(
     return run(job), weights(job)
 
 
-class FullFor:
-    """Fills `disk` once a checkpoint is complete, until trainers have passed two barriers more; sees what is said."""
+class FullDisk:
+    """Fills `disk` once a checkpoint is complete, until the trainer has passed two barriers more and the job says so.
 
-    def __init__(self, disk: SmallDisk, run_folder: Path, is_shown: Callable[[Snapshot], bool]) -> None:
-        self._disk, self._run_folder, self._is_shown = disk, run_folder, is_shown
-        self._filled_at: int | None = None
+    While the job is to say something the trainer is stopped, so that the stream does not come to its end before.
+    """
+
+    def __init__(self, disk: SmallDisk, run_folder: Path, trainer: str) -> None:
+        self._disk, self._run_folder, self._trainer = disk, run_folder, trainer
         self.kept: int | None = None
         """The checkpoint that was there all the time."""
         self.is_over = False
+        self._story = self._tell()
+        next(self._story)
 
     def look(self, registry: Registry, snapshot: Snapshot) -> bool:
-        cursor = min(one.cursor for one in snapshot.trainers.values())
-        if self._filled_at is None:
-            if checkpoints.newest_block(self._run_folder):
-                self._disk.fill()
-                self._filled_at = cursor
-        elif cursor < self._filled_at + 11 or not self._is_shown(snapshot):
-            self._disk.fill()  # again, since whoever was just writing has given up and left room for the next
-        else:
-            newest = checkpoints.newest(self._run_folder)
-            assert newest is not None and read_checkpoint(newest.folder) == newest
-            self.kept = newest.block
-            self._disk.empty()
-            self.is_over = True
+        self._story.send(snapshot)
         return self.is_over
+
+    def _tell(self) -> Generator[None, Snapshot, None]:
+        snapshot = yield
+        while not checkpoints.newest_block(self._run_folder):
+            snapshot = yield
+        filled_at = snapshot.trainers[self._trainer].cursor
+        while snapshot.trainers[self._trainer].cursor < filled_at + 11:
+            self._disk.fill()  # again and again: who was just writing gives up and leaves room for the next
+            snapshot = yield
+        yield from self._held(lambda now: now.job.state is JobState.DEGRADED and "is full" in now.job.message)
+        newest = checkpoints.newest(self._run_folder)
+        assert newest is not None and read_checkpoint(newest.folder) == newest
+        self.kept = newest.block
+        self._disk.empty()
+        while snapshot.trainers[self._trainer].trouble:
+            snapshot = yield
+        yield from self._held(lambda now: now.job.state is JobState.RUNNING)
+        self.is_over = True
+        yield
+
+    def _held(self, is_said: Callable[[Snapshot], bool]) -> Generator[None, Snapshot, None]:
+        """Stops the trainer until it is."""
+        pid = pid_of(f"trainer-{self._trainer}")
+        os.kill(pid, signal.SIGSTOP)
+        while not is_said((yield)):
+            pass
+        os.kill(pid, signal.SIGCONT)
 
 
 def test_full_disk_costs_checkpoints_and_no_rows(
@@ -62,11 +83,7 @@ def test_full_disk_costs_checkpoints_and_no_rows(
 ) -> None:
     disk = mount(tmp_path / "run", 64)
     job = make_job(tmp_path, gpt2_folder, corpus_folder, **SHORT, stream__spool_bytes="16MiB")
-
-    def is_degraded(snapshot: Snapshot) -> bool:
-        return snapshot.job.state is JobState.DEGRADED and "is full" in snapshot.job.message
-
-    witness = FullFor(disk, tmp_path / "run", is_degraded)
+    witness = FullDisk(disk, tmp_path / "run", "topk-64")
     seen = run(job, meanwhile=witness.look)
     assert witness.is_over and seen.outcome is Outcome.FINISHED and seen.imbalances == []
     assert any("no room for checkpoint" in message for message in seen.events), seen.events
