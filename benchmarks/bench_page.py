@@ -19,8 +19,8 @@ import pyarrow as pa
 from fastapi.testclient import TestClient
 
 from benchmarks.measure import Spread, emit
+from cluster.catalog_query import NUMBERS, CatalogQuery, Said, Searchable, catalog_page
 from cluster.ui_app import create_app
-from cluster.ui_catalog import NUMBERS, CatalogQuery, Said, Searchable, catalog_page
 from cluster.ui_runs import Runs
 from cluster.vocabulary import Vocabulary
 

@@ -9,6 +9,7 @@ import typer
 
 from cluster.score_command import score
 from cluster.screen import err, out
+from cluster.show_command import show
 from cluster.steer_command import steer
 from shared.errors import UserError
 
@@ -17,6 +18,7 @@ VIEWERS = ("saedashboard", "neuronpedia", "openai")
 
 app = typer.Typer(help="What the latents of a run's SAEs mean.", no_args_is_help=True, rich_markup_mode=None)
 
+app.command()(show)
 app.command()(steer)
 app.command()(score)
 

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from cluster.catalog_query import NUMBERS, SHOWN_TOKENS, spoken, tags
+from cluster.feature_facts import latent_facts, sae_facts
 from cluster.ui_answer import json_ready
 from cluster.ui_assets import PLOTLY, asset, exported_page
-from cluster.ui_catalog import NUMBERS, SHOWN_TOKENS, spoken, tags
-from cluster.ui_features import latent_facts, sae_view
 from cluster.ui_run import run_plots
 from cluster.ui_runs import Runs
 from cluster.ui_shelf import Features, Shelf
@@ -85,7 +85,7 @@ def _export_run(runs: Runs, shelf: Shelf, run: str, out: Path, progress: Progres
     names = shelf.names(run)
     if names:
         _put(out, ["vocabulary", run], shelf.vocabulary(run).texts.to_pylist())
-    _put(out, ["saes", run], [sae_view(shelf.features(run, name)) for name in names])
+    _put(out, ["saes", run], [sae_facts(shelf.features(run, name)) for name in names])
     for name in names:
         progress(f"{run}/{name}")
         one = shelf.features(run, name)

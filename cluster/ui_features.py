@@ -8,9 +8,9 @@ from typing import Annotated, Any
 from fastapi import FastAPI, Query
 from fastapi.responses import Response, StreamingResponse
 
+from cluster.catalog_query import SHOWN_TOKENS, CatalogQuery, catalog_page, matching, spoken
+from cluster.feature_facts import latent_facts, sae_facts
 from cluster.ui_answer import answer, json_ready
-from cluster.ui_catalog import SHOWN_TOKENS, CatalogQuery, catalog_page, matching, spoken, tags
-from cluster.ui_latent import latent_view, neighbors_view
 from cluster.ui_rating import blind_view, passages, rated
 from cluster.ui_reading import read_effects, read_text
 from cluster.ui_requests import EffectsBody, LabelBody, ListQuery, RatingBody, TextBody
@@ -28,7 +28,7 @@ def add_features(app: FastAPI, shelf: Shelf) -> None:
 
     @app.get("/api/runs/{run}/features")
     def saes(run: str) -> Response:
-        return answer([sae_view(shelf.features(run, name)) for name in shelf.names(run)])
+        return answer([sae_facts(shelf.features(run, name)) for name in shelf.names(run)])
 
     @app.get(AT + "/catalog")
     def catalog(run: str, sae: str, query: Annotated[ListQuery, Query()]) -> Response:
@@ -87,49 +87,6 @@ def add_bench(app: FastAPI, shelf: Shelf) -> None:
     def doses(run: str, sae: str, body: SteeringRequest) -> Response:
         one = shelf.features(run, sae)
         return answer(respond(shelf.bench(run), one.store, body, one.vocabulary))
-
-
-def sae_view(one: Features) -> dict[str, Any]:
-    """An SAE whose features are here."""
-    meta, catalog = one.store.meta, one.store.catalog
-    dead = sum(catalog.column("dead").to_pylist())
-    return {
-        **{name: getattr(meta, name) for name in SAE_FACTS},
-        "dead": dead,
-        "labelled": len(one.labels.all()),
-        "tags": tags(one.said()),
-    }
-
-
-SAE_FACTS = (
-    "trainer",
-    "architecture",
-    "num_latents",
-    "d_in",
-    "model",
-    "inputs",
-    "targets",
-    "source",
-    "tokens",
-    "contexts",
-    "window_tokens",
-    "checkpoint",
-)
-
-
-def latent_facts(shelf: Shelf, run: str, sae: str, latent: int) -> dict[str, Any]:
-    """All of a latent's page."""
-    one = shelf.features(run, sae)
-    found = one.store.neighbors(latent)
-    others = {name: shelf.features(run, name) for name in shelf.names(run) if name in found}
-    told = {name: (other.store, other.said()) for name, other in others.items()}
-    return {
-        "run": run,
-        "sae": sae,
-        **latent_view(one.store, latent, one.vocabulary),
-        "neighbors": neighbors_view(found, latent, sae, told, one.vocabulary),
-        **one.said_of(latent),
-    }
 
 
 def _rated(one: Features, latent: int, explanation: str) -> tuple[Explanation, list[JudgedExample]]:

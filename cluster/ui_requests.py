@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from cluster.ui_catalog import FILTERS, CatalogQuery
+from cluster.catalog_query import FILTERS, CatalogQuery
 
 
 class _Body(BaseModel):

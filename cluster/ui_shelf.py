@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-from cluster.ui_catalog import Said, Searchable
-from cluster.ui_latent import said_view
+from cluster.catalog_query import Said, Searchable
+from cluster.latent_view import said_view
 from cluster.ui_runs import Runs
 from cluster.vocabulary import Vocabulary
 from cluster.workbench import Workbench
@@ -45,6 +45,11 @@ class Features:
         """What was said of one, with every example that was judged."""
         label, history = self.labels.of(latent), self.labels.history(latent)
         return said_view(history, label, self.explanations.of(latent), self.scores.of(latent))
+
+    @property
+    def telling_column(self) -> str:
+        """What a list is sorted by where nobody says: scores where there are any, or what latents are worth."""
+        return "score" if self.scores.all() else "fvu_share"
 
     @property
     def searchable(self) -> Searchable:

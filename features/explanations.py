@@ -13,6 +13,8 @@ from features.journal import Journal, Line
 from features.labels import now
 
 EXPLANATIONS, SCORES = "explanations.jsonl", "scores.jsonl"
+BEST_RATING = 3.0
+"""Of specificity."""
 
 
 @dataclass(frozen=True)
@@ -71,6 +73,11 @@ class Score:
     """All that the method reports; `failed` is how many examples have no answer."""
     examples: tuple[JudgedExample, ...] = ()
     time: str = ""
+
+    @property
+    def share(self) -> float | None:
+        """`value` as a share of the best there is, so that methods can stand in one column: ratings end at 3."""
+        return self.value / BEST_RATING if self.value is not None and self.method == "specificity" else self.value
 
 
 class Explanations:

@@ -29,7 +29,7 @@ BOUNDS_PER_HOUR = {
 }
 """What may be added in an hour; None, or not named: written down, and not judged.
 
-An actor's pools of threads fill as they are first needed: a lane's are 22; a leak would be one for each of the 80 kills.
+An actor's pools of threads fill as they are first needed: a lane's are 22. A leak would be one for each of 80 kills.
 Redis' streams of events and measurements come to their caps of 10,000 and 50,000 entries after hours only, so that
 they are counted apart.
 """

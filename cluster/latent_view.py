@@ -1,4 +1,4 @@
-"""One latent as its page shows it. Pure but for reading the store."""
+"""One latent as people see it, on its page and in the terminal. Pure but for reading the store."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from cluster.ui_catalog import NUMBERS, Said, spoken
+from cluster.catalog_query import NUMBERS, Said, spoken
 from cluster.vocabulary import Vocabulary
 from features.context import BINS, TOP, Context
 from features.explanations import Explanation, Score

@@ -72,11 +72,11 @@ class Said:
     scores: Sequence[Score]
 
     def score(self, num_latents: int) -> np.ndarray:
-        """float64 [latents]: the best that an explanation of the latent reached; nan where none was judged."""
+        """float64 [latents]: the best that an explanation of the latent reached, of 1; nan where none was judged."""
         best = np.full(num_latents, np.nan)
         for one in self.scores:
-            if one.value is not None and one.latent < num_latents:
-                best[one.latent] = np.fmax(best[one.latent], one.value)
+            if one.share is not None and one.latent < num_latents:
+                best[one.latent] = np.fmax(best[one.latent], one.share)
         return best
 
     def words(self) -> dict[int, str]:
