@@ -20,7 +20,7 @@ NUM_AHEAD = 2
 
 
 class LogGone(HeadraceError):
-    """A lane's log does not reach back to this trainer's cursor: `block 12 is gone from lane-0's log`."""
+    """A lane cannot give a block any more: `block 12 is gone from lane-0's log`. All must go back for it to be made."""
 
 
 class StreamBlock(NamedTuple):
@@ -36,7 +36,7 @@ class StreamBlock(NamedTuple):
 class BlockReader:
     """Blocks from `cursor` on, for reader `name`; `next` gives them, `read_below` frees them in the lanes' logs.
 
-    A reader that yields is told of blocks that are gone as gaps.
+    A reader that yields is told of blocks that are gone as gaps; of damaged ones it needs new ones, as all do.
     """
 
     def __init__(
@@ -109,6 +109,8 @@ class BlockReader:
                 return StreamBlock(wanted, None, is_gap=True)
             if answer is LaneEnd.GONE:
                 raise LogGone(f"block {wanted} is gone from lane-{lane}'s log")
+            if answer is LaneEnd.DAMAGED:
+                raise LogGone(f"block {wanted} is damaged in lane-{lane}'s spool")
             assert isinstance(answer, FetchedBlock)
             return StreamBlock(answer.number, ray.get(answer.boxed[0], timeout=FETCH_TIMEOUT_S))
         except (LaneGone, GetTimeoutError, ObjectLostError, RayActorError):

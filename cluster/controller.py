@@ -45,6 +45,7 @@ HASTE_S = 0.1
 
 STOP_FILE = "stop"
 """In the run folder: whoever makes it asks the job to save and stop, such as a script that hears a spot's notice."""
+ABSENT = "has not been heard of for minutes: it waits for its place in the cluster, or still loads"
 MAX_EVALUATOR_DEATHS = 2
 """One more, and no checkpoint is measured any more."""
 
@@ -171,7 +172,7 @@ class Controller:
             self._bury_evaluator(death)
             return
         if role.startswith("producer-"):
-            units = self._registry.release_producer(self._token, role, death.reason)
+            units = self._registry.release_producer(self._token, role, death.reason, death.may_be_its_works)
             again = f"units {', '.join(map(str, units))} leased again" if units else "it held no unit"
             death = replace(death, reason=f"{death.reason}; {again}")
         self._deaths.add(role, death, time.monotonic())
@@ -326,7 +327,9 @@ class Controller:
     def _say_troubles(self, snapshot: Snapshot) -> None:
         """The job is degraded for as long as there is any; while it stops its state says that."""
         spilling = self._spill.trouble(self._looked_s) if self._spill else ""
-        found = troubles(snapshot, [self._unsealed, self._watcher.trouble, spilling])
+        started_s = {role: member.started_s for role, member in self._crew.members.items()}
+        absent = [f"{role} {ABSENT}" for role in self._hearing.absent(started_s)]
+        found = troubles(snapshot, [self._unsealed, self._watcher.trouble, spilling, *absent])
         if found == self._troubles:
             return
         for sentence in found:

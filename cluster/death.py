@@ -19,6 +19,11 @@ class Death:
     reason: str
     """Continues the sentence `producer-1 …`."""
 
+    @property
+    def may_be_its_works(self) -> bool:
+        """Whether what it worked at may have killed it: not where its machine went away."""
+        return self.cause is not Cause.NODE_LOST
+
 
 OUT_OF_MEMORY = Death(Cause.OUT_OF_MEMORY, "was killed because the machine ran out of memory")
 CRASHED = "its process was killed or crashed"

@@ -58,13 +58,16 @@ class EvaluatorActor:
         LeaseKeeper(self._registry, self._seat.role, self._seat.token).start(lambda: self._turns)
         evaluator = self._load()
         last = max((one.block for one in patiently(self._registry.snapshot).evaluations.values()), default=0)
+        unreadable: int | None = None
         while True:
             block = due(checkpoints.newest_block(self._seat.run_folder), last, self._job.evaluation.every_blocks)
-            if block is None:
+            if block is None or block == unreadable:
                 self._turns += 1
                 time.sleep(POLL_S)
             elif self._measure(evaluator, block):
                 last = block
+            else:
+                unreadable = block
 
     def _load(self) -> Evaluator:
         job = self._job
@@ -80,7 +83,7 @@ class EvaluatorActor:
         return Evaluator(model, text, job.evaluation.contexts_per_forward)
 
     def _measure(self, evaluator: Evaluator, block: int) -> bool:
-        """False if the checkpoint made room for a newer one before it was read."""
+        """False if the checkpoint is damaged, or made room for a newer one before it was read."""
         begun, device = time.monotonic(), _device(self._job)
         try:
             subjects = load_subjects(in_checkpoint(self._seat.run_folder, self._job, block), self._job, device)

@@ -4,7 +4,7 @@ What a driver did not hear because Redis was away, or because it was busy itself
 measured by the driver's own clock, from one look to another: the server's may be set right at any moment.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from shared.registry_facts import Heartbeat
@@ -13,6 +13,8 @@ SILENT_S = 30.0
 """Three heartbeats."""
 STUCK_S = 1800.0
 """Loading a model over a network may take as long; every loop that waits turns many times."""
+ABSENT_S = 300.0
+"""Without a first heartbeat: a small cluster gives no place sooner, or a large model loads; it is worth saying."""
 DEAF_S = 5.0
 """Between two looks at the registry; after a longer time all silence counts anew."""
 
@@ -52,12 +54,14 @@ class Hearing:
     def complaint(self, role: str, started_s: float) -> str | None:
         """Why an actor that was started at `started_s` counts as hung; None if it does not.
 
-        One that was never heard waits for its place in the cluster, or is just being made.
+        One that was never heard waits for its place in the cluster, or is just being made; but not for ever, since it
+        may hang while it is: to be started anew costs one that waits nothing.
         """
         heard = self._heard.get(role)
-        if heard is None:
-            return None
         since_s = max(self._since_s, started_s)
+        if heard is None:
+            unheard_s = self._last_s - since_s
+            return f"was not heard for {unheard_s / 60:.0f} min" if unheard_s > STUCK_S else None
         silent_s = self._last_s - max(heard.beat_s, since_s)
         if silent_s > SILENT_S:
             return f"was silent for {silent_s:.0f} s"
@@ -65,6 +69,12 @@ class Hearing:
         if stuck_s > STUCK_S:
             return f"did not get on for {stuck_s / 60:.0f} min"
         return None
+
+    def absent(self, started_s: Mapping[str, float]) -> Iterator[str]:
+        """Of roles, each with when its actor was started, those that have not been heard for long since."""
+        for role, since_s in started_s.items():
+            if role not in self._heard and self._last_s - max(self._since_s, since_s) > ABSENT_S:
+                yield role
 
     def _newest(self, role: str, at_ms: int, progress: int) -> _Heard:
         before, now_s = self._heard.get(role), self._last_s

@@ -57,6 +57,8 @@ class LaneEnd(Enum):
     NOT_YET = "not yet"
     GONE = "gone"
     """The log does not reach back that far any more."""
+    DAMAGED = "damaged"
+    """It lies in the spool, and is not what was written."""
     FINISHED = "finished"
     """The lane gives no block of that number, now or later."""
 
@@ -236,7 +238,7 @@ class Lane:
                 handle = self._put(self._spool.read(block.number))
             except SpoolDamaged as error:
                 log.error("lane=%d %s", self.index, error)
-                return LaneEnd.GONE
+                return LaneEnd.DAMAGED
             with self._lock:
                 self._unspooled[block.number] = handle
                 while len(self._unspooled) > UNSPOOLED_KEPT:

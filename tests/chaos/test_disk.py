@@ -1,4 +1,4 @@
-"""Full disks and damaged files: the job goes on, says so, and ends with the weights of one that had neither."""
+"""Full disks: the job goes on, says so, and ends with the weights of one that had room."""
 
 import os
 import signal

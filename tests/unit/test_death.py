@@ -40,6 +40,12 @@ def test_other_errors_of_ours_may_pass_by_themselves(error: Exception) -> None:
     assert death_of(raised(error)).cause is Cause.RAISED
 
 
+def test_a_machine_that_goes_away_is_no_fault_of_what_was_worked_at() -> None:
+    gone = death_of(died("The actor died because its node has died."))
+    assert gone.cause is Cause.NODE_LOST and not gone.may_be_its_works
+    assert death_of(died(RAY_ON_SIGKILL)).may_be_its_works
+
+
 def test_foreign_error_is_one_line() -> None:
     death = death_of(raised(ZeroDivisionError("by nought\nand more\n")))
     assert (death.cause, death.reason) == (Cause.RAISED, "failed with ZeroDivisionError: by nought")

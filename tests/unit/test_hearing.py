@@ -2,7 +2,7 @@
 
 import pytest
 
-from cluster.hearing import DEAF_S, SILENT_S, STUCK_S, Hearing
+from cluster.hearing import ABSENT_S, DEAF_S, SILENT_S, STUCK_S, Hearing
 from shared.registry_facts import Heartbeat
 
 STARTED_S = 1000.0
@@ -40,7 +40,18 @@ def test_who_was_heard_and_is_silent_is_hung() -> None:
     one = Look()
     assert one.look(int(SILENT_S), beats=False) is None
     assert one.look(1, beats=False) == "was silent for 31 s"
-    assert one.hearing.complaint("lane-1", STARTED_S) is None, "it was never heard"
+
+
+def test_who_was_never_heard_is_absent_after_minutes_and_counts_as_hung_after_half_an_hour() -> None:
+    one = Look()
+    since_s = one.now_s
+    one.look(int(ABSENT_S))
+    assert list(one.hearing.absent({ROLE: since_s, "lane-1": since_s})) == []
+    one.look(1)
+    assert list(one.hearing.absent({ROLE: since_s, "lane-1": since_s, "lane-2": since_s + 1})) == ["lane-1"]
+    assert one.look(int(STUCK_S - ABSENT_S) - 1) is None and one.hearing.complaint("lane-1", since_s) is None
+    one.look(1)
+    assert one.hearing.complaint("lane-1", since_s) == "was not heard for 30 min"
 
 
 def test_who_beats_but_does_not_get_on_for_long_is_hung() -> None:

@@ -481,7 +481,7 @@ def test_a_barrier_that_finds_no_room_goes_by_but_for_the_one_that_all_stop_at(
     assert lane.stopped and lane.counts().trouble == ""
 
 
-def test_a_damaged_file_is_named_and_its_block_is_gone(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_damaged_file_is_named_and_so_is_its_block(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     spool, block_bytes = Spool(tmp_path / "spool"), 16 * FORMAT.row_bytes
     lane = make_lane(log_bytes=block_bytes, spool_bytes=3 * block_bytes, put=stored, spool=spool)
     run_ahead(lane, range(6))
@@ -489,7 +489,7 @@ def test_a_damaged_file_is_named_and_its_block_is_gone(tmp_path: Path, caplog: p
     damaged = bytearray(path.read_bytes())
     damaged[len(damaged) // 2] ^= 1
     path.write_bytes(damaged)
-    assert lane.fetch("a", 1, 0, 0, 0.0) is LaneEnd.GONE
+    assert lane.fetch("a", 1, 0, 0, 0.0) is LaneEnd.DAMAGED
     assert f"{path} is damaged" in caplog.text
     assert not isinstance(lane.fetch("a", 1, 0, 1, 0.0), LaneEnd)
 
