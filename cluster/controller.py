@@ -359,7 +359,9 @@ class Controller:
         if block is None:
             return
         self._is_ending = block == self._job.num_blocks
-        if not self._is_ending:
+        if self._is_ending:
+            self._watcher.event("stopping", "every block is given out already: the trainers read on to the end")
+        else:
             self._stop_block = block
             self._registry.set_state(self._token, JobState.DRAINING, f"saving at block {block}")
             self._watcher.event("stopping", f"saving at block {block}")

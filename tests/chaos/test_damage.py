@@ -11,7 +11,8 @@ from shared.registry_snapshot import Snapshot
 from tests.integration.scenario import TRAINERS, Seen, held_until, make_job, run, stop, weights, when_block
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("own_ray")]
-SHORT = {"trainers": [TRAINERS[1], TRAINERS[2]], "stream__spool_bytes": "64MiB"}
+SLOW = {"name": "topk-slow", "architecture": "topk", "num_latents": 512, "k": 8, "batch_rows": 16}
+SHORT = {"trainers": [SLOW, TRAINERS[2]]}
 Undisturbed = tuple[Seen, dict[str, bytes]]
 
 
@@ -56,10 +57,8 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_is_used(
 def test_a_damaged_file_of_the_spool_is_made_again_whoever_reads_it(
     lag_policy: str, tmp_path: Path, gpt2_folder: str, corpus_folder: str, undisturbed: Undisturbed
 ) -> None:
-    slow, other = SHORT["trainers"]
-    job = make_job(
-        tmp_path, gpt2_folder, corpus_folder, **{**SHORT, "trainers": [{**slow, "lag_policy": lag_policy}, other]}
-    )
+    trainers = [{**SLOW, "lag_policy": lag_policy}, TRAINERS[2]]
+    job = make_job(tmp_path, gpt2_folder, corpus_folder, trainers=trainers, stream__spool_bytes="64MiB")
     damaged: list[Path] = []
 
     def is_damaged(snapshot: Snapshot) -> bool:
