@@ -15,6 +15,8 @@ Facts = Mapping[str, Any]
 BEFORE, AFTER = 48, 28
 """Letters of a context on either side of its strongest token."""
 NUM_TOKENS, NUM_NEAREST = 10, 4
+LEFT = 10
+"""Letters of what stands before each line."""
 FAINT, WARM, STRONG = "dim", "yellow", "bold yellow"
 WARM_SHARE = 0.25
 """Of the greatest activation of a context, from which a token is shown as warm."""
@@ -44,7 +46,7 @@ def _headline(one: Facts) -> Text:
 def _said(one: Facts, is_brief: bool) -> Table:
     """Label, explanations with their scores, tokens, neighbours: a line each."""
     table = Table.grid(padding=(0, 2))
-    table.add_column(style=FAINT, no_wrap=True)
+    table.add_column(style=FAINT, no_wrap=True, min_width=LEFT)
     table.add_column(no_wrap=True, overflow="ellipsis")
     if label := one["label"]:
         table.add_row("label", cell("  ".join([label["text"], *(f"#{tag}" for tag in label["tags"])]), "green"))
@@ -71,7 +73,7 @@ def _tokens(promoted: Sequence[Facts]) -> str:
 def _contexts(one: Facts, count: int) -> Table:
     """The strongest, of one document each."""
     table = Table.grid(padding=(0, 2))
-    table.add_column(justify="right", no_wrap=True, style=FAINT)
+    table.add_column(justify="right", no_wrap=True, style=FAINT, min_width=LEFT)
     table.add_column(no_wrap=True, overflow="ellipsis")
     top: Sequence[Facts] = next((group["contexts"] for group in one["groups"] if group["name"] == TOP), ())
     for context in top[:count]:

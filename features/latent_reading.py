@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from features.attachment import Dictionary, attach
 
-TEXTS_AT_ONCE = 64
+TEXTS_AT_ONCE = 128
 
 
 class LatentReader:

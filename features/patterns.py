@@ -59,11 +59,8 @@ class Patterns:
 def find_patterns(windows: Material, activate: Activate, chance: np.random.Generator) -> Patterns:
     """From what an explainer is shown; a window that needs all that comes before its strongest token gives none."""
     substitutes = np.unique(np.concatenate([one.tokens for one in windows.silent])) if windows.silent else np.arange(1)
-    found: Counter[Pattern] = Counter()
-    for window in chosen(windows, chance):
-        stretch = _shortest(window, activate)
-        if stretch is not None:
-            found[_generalised(stretch, activate, substitutes, chance)] += 1
+    stretches = _shortest(chosen(windows, chance), activate)
+    found = Counter(_generalised(stretches, activate, substitutes, chance))
     return Patterns(dict(sorted(found.items(), key=lambda one: (-one[1], len(one[0]), str(one[0])))))
 
 
@@ -100,29 +97,52 @@ def _token_numbers(windows: Sequence[Window], patterns: Patterns) -> dict[str, f
     return {"precision": precision, "recall": float(said[strong].mean()) if strong.any() else None}
 
 
-def _shortest(window: Window, activate: Activate) -> list[int] | None:
-    """The fewest tokens up to the strongest that keep enough of its activation."""
+def _shortest(windows: Sequence[Window], activate: Activate) -> list[list[int]]:
+    """Of each window the fewest tokens up to the strongest that keep enough of its activation, if any do."""
+    texts, found = [_ending_at_peak(one) for one in windows], []
+    acts = _each(activate, texts)
+    for window, several, kept in zip(windows, texts, acts, strict=True):
+        enough = np.flatnonzero(kept >= KEPT * window.acts.max())
+        if len(enough):
+            found.append(several[enough[0]])
+    return found
+
+
+def _ending_at_peak(window: Window) -> list[list[int]]:
+    """Stretches up to the strongest token, the shortest first."""
     peak = int(window.acts.argmax())
-    texts = [window.tokens[peak - before : peak + 1].tolist() for before in range(min(peak + 1, LONGEST_TOKENS))]
-    enough = np.flatnonzero(activate(texts) >= KEPT * window.acts[peak])
-    return texts[enough[0]] if len(enough) else None
+    return [window.tokens[peak - before : peak + 1].tolist() for before in range(min(peak + 1, LONGEST_TOKENS))]
 
 
 def _generalised(
-    stretch: list[int], activate: Activate, substitutes: np.ndarray, chance: np.random.Generator
-) -> Pattern:
+    stretches: Sequence[list[int]], activate: Activate, substitutes: np.ndarray, chance: np.random.Generator
+) -> list[Pattern]:
     """Wildcards in the place of tokens that do not matter; none at the beginning."""
-    if len(stretch) == 1:
-        return tuple(stretch)
-    texts = [stretch]
-    for place in range(len(stretch) - 1):
-        others = chance.choice(substitutes, NUM_SUBSTITUTES)
-        texts += [[*stretch[:place], int(other), *stretch[place + 1 :]] for other in others]
-    acts = activate(texts)
+    texts = [[stretch, *_with_others(stretch, substitutes, chance)] for stretch in stretches]
+    return [_pattern(stretch, acts) for stretch, acts in zip(stretches, _each(activate, texts), strict=True)]
+
+
+def _with_others(stretch: list[int], substitutes: np.ndarray, chance: np.random.Generator) -> list[list[int]]:
+    """The stretch with others in the place of each token but the last, in turn."""
+    return [
+        [*stretch[:place], int(other), *stretch[place + 1 :]]
+        for place in range(len(stretch) - 1)
+        for other in chance.choice(substitutes, NUM_SUBSTITUTES)
+    ]
+
+
+def _pattern(stretch: list[int], acts: np.ndarray) -> Pattern:
+    """By the activation of the stretch, then of those with others in it."""
     left = acts[1:].reshape(-1, NUM_SUBSTITUTES).mean(1) / max(float(acts[0]), 1e-12)
     kept = [token if share < KEPT else None for token, share in zip(stretch, left, strict=False)]
     first = next((place for place, token in enumerate(kept) if token is not None), len(kept))
     return (*kept[first:], stretch[-1])
+
+
+def _each(activate: Activate, texts: Sequence[Sequence[Sequence[int]]]) -> list[np.ndarray]:
+    """The activations of several lists of texts, asked for all at once."""
+    acts = activate([one for several in texts for one in several])
+    return np.split(acts, np.cumsum([len(several) for several in texts])[:-1]) if texts else []
 
 
 def _ends(pattern: Pattern, tokens: Sequence[int], at: int) -> bool:
