@@ -24,7 +24,8 @@ from benchmarks.learning import learn, recovered
 from benchmarks.measure import emit
 from benchmarks.recovery import Recovery, compare_directions
 from benchmarks.synthetic import Truth, correlated, exact, hierarchical, zipf
-from shared.trainer_config import TRAINER_CONFIGS, TrainerConfig
+from shared.trainer_config import TrainerConfig
+from shared.trainer_configs import TRAINER_CONFIGS
 
 ELSEWHERE = 5
 """Added to a truth's seed: the seed of the second hookpoint's directions."""

@@ -24,8 +24,8 @@ import torch
 from torch import Tensor
 
 from benchmarks.measure import emit
+from shared.active_configs import TopKConfig
 from shared.row_table import Rows
-from shared.trainer_config import TopKConfig
 from trainers import Trainer
 
 WARMUP_STEPS = 3

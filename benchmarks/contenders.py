@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from shared.trainer_config import OWN, TRAINER_CONFIGS, TrainerConfig
+from shared.trainer_config import TrainerConfig
+from shared.trainer_configs import OWN, TRAINER_CONFIGS
 
 BETWEEN = {"hookpoint": "h", "target_hookpoint": "g"}
 L1, TOPK = {"activation": "relu_l1"}, {"activation": "topk"}

@@ -332,7 +332,7 @@ def plan(
             raise UserError(f"{option} must be above 0 and finite, got {number}")
     if not runs and d_in is None:
         raise UserError("plan needs --run RUN, for a law, or --d-in N, for costs alone")
-    from shared.trainer_config import OWN, TRAINER_CONFIGS
+    from shared.trainer_configs import OWN, TRAINER_CONFIGS
 
     _check_one_of("--architecture", architecture, tuple(one for one in TRAINER_CONFIGS if one != OWN))
     folders = [find_run(run)[0] for run in runs or ()]

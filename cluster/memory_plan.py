@@ -6,11 +6,12 @@ because Ray silently goes to disk when it does not. Everything else is private m
 
 from dataclasses import dataclass
 
+from shared.active_configs import ActiveConfig
 from shared.config import Job
 from shared.errors import UserError
 from shared.lane import UNSPOOLED_KEPT, LaneSizes
 from shared.quantity import format_bytes
-from shared.trainer_config import ActiveConfig, TrainerConfig
+from shared.trainer_config import TrainerConfig
 
 PROCESS_BYTES = 400 * 2**20
 """A Python process with torch and Ray, before it holds anything of ours (measured: 350 MiB resident)."""

@@ -24,7 +24,7 @@ from shared.config_types import (
     on_one_line,
 )
 from shared.registry_secret import check_url
-from shared.trainer_config import AnyTrainer
+from shared.trainer_configs import AnyTrainer
 
 SECRET_IN_URL = re.compile(r"^\w+://[^/?]*@|[?&](?:secret_key|access_key|session_token)=")
 """Where Arrow's file systems take credentials from a URL."""

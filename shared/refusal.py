@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from shared import config
-from shared.trainer_config import TRAINER_CONFIGS
+from shared.trainer_configs import TRAINER_CONFIGS
 
 WANTED = {
     "int_type": "a whole number",

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from shared.active_configs import TopKConfig
 from shared.row_table import Rows
-from shared.trainer_config import TopKConfig
 from trainers import SaeFacts, Trainer, activation_scale
 
 MODEL = "examples/demo_lm/model"

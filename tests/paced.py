@@ -7,8 +7,8 @@ import time
 
 from torch import Tensor
 
+from shared.active_configs import ActiveConfig
 from shared.config_types import AtLeastZero
-from shared.trainer_config import ActiveConfig
 from trainers.firing import Firing
 from trainers.objective import BatchResult
 from trainers.topk import TopKObjective

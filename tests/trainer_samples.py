@@ -5,23 +5,19 @@ from typing import Any
 import numpy as np
 import torch
 
-from shared.row_table import Rows
-from shared.trainer_config import (
-    BatchTopKConfig,
-    CrosscoderConfig,
+from shared.active_configs import BatchTopKConfig, MatryoshkaConfig, MultiTopKConfig, TopKConfig
+from shared.coder_configs import CrosscoderConfig, TranscoderConfig
+from shared.penalty_configs import (
     GatedConfig,
     JumpReLUConfig,
     JumpReLUTanhConfig,
     KlConfig,
-    MatryoshkaConfig,
-    MultiTopKConfig,
     PAnnealConfig,
     ReluL1Config,
     ReluL12023Config,
-    TopKConfig,
-    TrainerConfig,
-    TranscoderConfig,
 )
+from shared.row_table import Rows
+from shared.trainer_config import TrainerConfig
 from trainers import Trainer, activation_scale
 
 D_IN, NUM_FEATURES, BLOCK_ROWS = 32, 48, 1000

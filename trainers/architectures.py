@@ -11,7 +11,8 @@ from pydantic import ValidationError
 
 from shared.errors import UserError
 from shared.refusal import refusal
-from shared.trainer_config import OwnConfig, TrainerConfig
+from shared.trainer_config import TrainerConfig
+from shared.trainer_configs import OwnConfig
 from trainers.batch_topk import BatchTopKObjective
 from trainers.crosscoder import crosscoder
 from trainers.gated import GatedObjective

@@ -9,7 +9,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from shared.trainer_config import ActiveConfig, BatchActiveConfig
+from shared.active_configs import ActiveConfig, BatchActiveConfig
 from trainers.batch_selection import largest_of_batch
 from trainers.codes import SparseCodes
 from trainers.jumprelu import JumpReLU

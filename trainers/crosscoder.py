@@ -8,7 +8,9 @@ from typing import Self
 import torch
 from torch import Tensor
 
-from shared.trainer_config import ActiveConfig, CrosscoderConfig, TrainerConfig
+from shared.active_configs import ActiveConfig
+from shared.coder_configs import CrosscoderConfig
+from shared.trainer_config import TrainerConfig
 from trainers.objective import Objective
 from trainers.relu import Relu
 from trainers.relu_l1 import ReluL1Objective

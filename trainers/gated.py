@@ -6,7 +6,7 @@ The penalty touches the first alone, so what fires is not made too small. Both p
 import torch
 from torch import Tensor, nn
 
-from shared.trainer_config import GatedConfig
+from shared.penalty_configs import GatedConfig
 from trainers.autograd_objective import Code
 from trainers.sae import SparseAutoencoder
 from trainers.schedules import warmup

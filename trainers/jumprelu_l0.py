@@ -12,7 +12,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from shared.trainer_config import JumpReLUConfig
+from shared.penalty_configs import JumpReLUConfig
 from trainers.autograd_objective import AutogradObjective, Code, Loss
 from trainers.jumprelu import JumpReLU
 from trainers.schedules import warmup

@@ -9,7 +9,7 @@ import math
 import torch
 from torch import Tensor
 
-from shared.trainer_config import KlConfig
+from shared.penalty_configs import KlConfig
 from trainers.autograd_objective import AutogradObjective, Code, Loss
 from trainers.sae import SparseAutoencoder
 from trainers.unit_norm import normalise_rows

@@ -8,7 +8,7 @@ from itertools import accumulate, pairwise
 
 import torch
 
-from shared.trainer_config import MatryoshkaConfig
+from shared.active_configs import MatryoshkaConfig
 from trainers.batch_topk import BatchTopKObjective
 from trainers.objective import gradient_of
 from trainers.sparse_objective import Batch, Main

@@ -7,7 +7,7 @@ so that the loss goes on from where it was. All that is kept for this stands in 
 import torch
 from torch import Tensor
 
-from shared.trainer_config import PAnnealConfig
+from shared.penalty_configs import PAnnealConfig
 from trainers.autograd_objective import Code, Loss
 from trainers.relu import Relu
 from trainers.schedules import warmup

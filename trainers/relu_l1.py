@@ -7,7 +7,9 @@ encoder product leaves out the zeros.
 import torch
 from torch import Tensor
 
-from shared.trainer_config import EitherConfig, ReluL1Config, TrainerConfig
+from shared.coder_configs import EitherConfig
+from shared.penalty_configs import ReluL1Config
+from shared.trainer_config import TrainerConfig
 from trainers.codes import codes_of
 from trainers.firing import Firing
 from trainers.objective import BatchResult, Objective, gradient_of

@@ -6,7 +6,7 @@ The penalty's gradient on an activation is the same at any size, so all are too 
 import torch
 from torch import Tensor
 
-from shared.trainer_config import ReluL12023Config
+from shared.penalty_configs import ReluL12023Config
 from trainers.autograd_objective import Code
 from trainers.geometric_median import geometric_median
 from trainers.relu import Relu

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from shared.trainer_config import UnitNormConfig
+from shared.penalty_configs import UnitNormConfig
 from trainers.sae import SparseAutoencoder
 
 ENCODER_SHARE = 0.2

@@ -11,7 +11,7 @@ from typing import ClassVar, NamedTuple
 import torch
 from torch import Tensor
 
-from shared.trainer_config import ActiveConfig
+from shared.active_configs import ActiveConfig
 from trainers.codes import SparseCodes
 from trainers.firing import Firing
 from trainers.geometric_median import geometric_median

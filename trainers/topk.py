@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from shared.trainer_config import ActiveConfig
+from shared.active_configs import ActiveConfig
 from trainers.codes import SparseCodes
 from trainers.row_norm import normalised
 from trainers.sae import SparseAutoencoder

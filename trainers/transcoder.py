@@ -9,7 +9,9 @@ import math
 import torch
 from torch import Tensor
 
-from shared.trainer_config import ActiveConfig, TrainerConfig, TranscoderConfig
+from shared.active_configs import ActiveConfig
+from shared.coder_configs import TranscoderConfig
+from shared.trainer_config import TrainerConfig
 from trainers.objective import Objective
 from trainers.relu import Relu
 from trainers.relu_l1 import ReluL1Objective

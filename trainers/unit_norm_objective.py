@@ -9,7 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from shared.trainer_config import UnitNormConfig
+from shared.penalty_configs import UnitNormConfig
 from trainers.autograd_objective import AutogradObjective, Code, Loss
 from trainers.firing import Firing
 from trainers.objective import BatchResult

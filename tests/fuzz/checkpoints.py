@@ -13,12 +13,14 @@ import torch
 
 from cluster import checkpoints
 from cluster.part_files import write_part
+from shared.active_configs import TopKConfig
 from shared.errors import CheckpointError
 from shared.lane import Lane, LaneSizes
+from shared.penalty_configs import ReluL1Config
 from shared.registry_facts import TrainerCounters
 from shared.row_table import RowFormat, Rows
 from shared.stream_plan import StreamPlan
-from shared.trainer_config import ReluL1Config, TopKConfig, TrainerConfig
+from shared.trainer_config import TrainerConfig
 from tests.fuzz.mutation import mutate_file
 from tests.fuzz.target import Target
 from trainers import Trainer

@@ -9,7 +9,8 @@ import pytest
 import yaml
 
 from shared.job_file import load_job
-from shared.trainer_config import OWN, TRAINER_CONFIGS, TrainerConfig
+from shared.trainer_config import TrainerConfig
+from shared.trainer_configs import OWN, TRAINER_CONFIGS
 from tests.trainer_samples import new_trainer, some_block
 
 PAGE = (Path(__file__).parents[2] / "docs" / "architectures.md").read_text(encoding="utf-8")

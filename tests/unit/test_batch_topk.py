@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from shared.trainer_config import TRAINER_CONFIGS, TrainerConfig
+from shared.trainer_config import TrainerConfig
+from shared.trainer_configs import TRAINER_CONFIGS
 from tests.trainer_samples import new_trainer, some_block
 from trainers import SaeFacts, Trainer, load_sae
 

@@ -9,8 +9,8 @@ from trained_run import HOOKPOINT, make_job, train_run
 from cluster.exit_code import exit_code
 from cluster.run_evaluation import evaluate_run
 from cluster.run_plan import forward_flops
+from shared.active_configs import TopKConfig
 from shared.config import Job
-from shared.trainer_config import TopKConfig
 from trainers.scaling_law import FORMS
 
 SIZES, KS = (16, 32, 64, 128), (1, 2, 4)

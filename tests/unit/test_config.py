@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from shared.active_configs import TopKConfig
 from shared.config import Job
-from shared.trainer_config import TopKConfig
 
 ROOT = Path(__file__).parents[2]
 RAW: dict[str, Any] = {

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.testing import assert_close
 
-from shared.trainer_config import CrosscoderConfig
+from shared.coder_configs import CrosscoderConfig
 from tests.paired_samples import D_IN, D_OUT, paired_block, paired_trainer, raw_rows
 from trainers import SaeFacts, Trainer, load_sae, read_facts
 from trainers.crosscoder import Crosscoder, ReluCrosscoder

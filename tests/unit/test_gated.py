@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 from torch.testing import assert_close
 
-from shared.trainer_config import GatedConfig
+from shared.penalty_configs import GatedConfig
 from tests.sae_folders import FACTS, randomised
 from trainers import load_sae
 from trainers.architectures import make_objective

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.testing import assert_close
 
-from shared.trainer_config import TRAINER_CONFIGS
+from shared.trainer_configs import TRAINER_CONFIGS
 from trainers.architectures import make_objective
 from trainers.firing import Firing
 from trainers.objective import Objective

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from shared.errors import UserError
 from shared.job_file import dump_job, load_job, parse_job
-from shared.trainer_config import TRAINER_CONFIGS
+from shared.trainer_configs import TRAINER_CONFIGS
 
 KNOWN = " or ".join([", ".join(list(TRAINER_CONFIGS)[:-1]), list(TRAINER_CONFIGS)[-1]])
 

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 from torch.testing import assert_close
 
-from shared.trainer_config import JumpReLUConfig
+from shared.penalty_configs import JumpReLUConfig
 from tests.trainer_samples import JUMPRELU, new_trainer, some_block
 from trainers.architectures import make_objective
 from trainers.firing import Firing

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 from torch.testing import assert_close
 
-from shared.trainer_config import JumpReLUTanhConfig
+from shared.penalty_configs import JumpReLUTanhConfig
 from tests.trainer_samples import JUMPRELU_TANH, new_trainer, some_block
 from trainers.architectures import make_objective
 from trainers.firing import Firing

@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.testing import assert_close
 
 from shared.errors import UserError
-from shared.trainer_config import KlConfig
+from shared.penalty_configs import KlConfig
 from tests.sae_folders import FACTS, randomised
 from tests.trainer_samples import KL, new_trainer, some_block
 from trainers import load_sae

@@ -12,9 +12,10 @@ from cluster.memory_plan import (
     plan_memory,
     trainer_bytes,
 )
+from shared.active_configs import TopKConfig
 from shared.config import Job
 from shared.errors import UserError
-from shared.trainer_config import ReluL1Config, TopKConfig
+from shared.penalty_configs import ReluL1Config
 
 GIB = 2**30
 WIDTHS = {"h.0": 768}

@@ -3,7 +3,7 @@ import torch
 from torch import Tensor
 from torch.testing import assert_close
 
-from shared.trainer_config import PAnnealConfig
+from shared.penalty_configs import PAnnealConfig
 from tests.sae_folders import randomised
 from tests.trainer_samples import P_ANNEAL, new_trainer, some_block
 from trainers.architectures import make_objective

@@ -14,7 +14,7 @@ from benchmarks.contenders import not_listed
 from benchmarks.learning import learn
 from benchmarks.recovery import compare_directions
 from benchmarks.synthetic import hierarchical
-from shared.trainer_config import TRAINER_CONFIGS
+from shared.trainer_configs import TRAINER_CONFIGS
 from trainers.architectures import ARCHITECTURES
 
 SEED = 2

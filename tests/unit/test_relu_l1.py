@@ -3,7 +3,7 @@ import torch
 from torch import Tensor
 from torch.testing import assert_close
 
-from shared.trainer_config import ReluL1Config
+from shared.penalty_configs import ReluL1Config
 from trainers.architectures import make_objective
 from trainers.codes import SPARSE_BELOW
 from trainers.firing import Firing

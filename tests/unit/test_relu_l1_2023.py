@@ -3,7 +3,7 @@ import torch
 from torch import Tensor
 from torch.testing import assert_close
 
-from shared.trainer_config import ReluL12023Config
+from shared.penalty_configs import ReluL12023Config
 from trainers.architectures import make_objective
 from trainers.firing import Firing
 from trainers.relu_l1_2023 import ReluL12023Objective

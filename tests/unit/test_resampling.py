@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from shared.trainer_config import ReluL12023Config
+from shared.penalty_configs import ReluL12023Config
 from tests.trainer_samples import RELU_L1_2023, new_trainer, some_block
 from trainers import Trainer
 from trainers.resampling import Resampling

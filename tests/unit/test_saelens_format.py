@@ -8,9 +8,11 @@ from safetensors.torch import load_file
 from torch import Tensor
 from torch.testing import assert_close
 
+from shared.active_configs import TopKConfig
 from shared.errors import UserError
+from shared.penalty_configs import ReluL1Config
 from shared.row_table import Rows
-from shared.trainer_config import AnyTrainer, ReluL1Config, TopKConfig
+from shared.trainer_configs import AnyTrainer
 from tests.trainer_samples import SAMPLES
 from trainers import SaeFacts, Trainer, activation_scale, load_sae, read_facts
 from trainers.row_norm import normalised

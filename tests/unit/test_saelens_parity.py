@@ -13,8 +13,10 @@ import pytest
 import torch
 from torch import Tensor
 
+from shared.active_configs import TopKConfig
+from shared.penalty_configs import ReluL1Config
 from shared.row_table import Rows
-from shared.trainer_config import ReluL1Config, TopKConfig, TrainerConfig
+from shared.trainer_config import TrainerConfig
 from trainers import Trainer
 from trainers.sparse_objective import FIRED_ABOVE
 

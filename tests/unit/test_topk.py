@@ -3,7 +3,7 @@ import torch
 from torch import Tensor
 from torch.testing import assert_close
 
-from shared.trainer_config import TopKConfig
+from shared.active_configs import TopKConfig
 from trainers.architectures import make_objective
 from trainers.firing import Firing
 from trainers.sparse_objective import FIRED_ABOVE, nearest_power_of_two

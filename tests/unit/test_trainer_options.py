@@ -5,8 +5,10 @@ from pathlib import Path
 import pytest
 import torch
 
+from shared.active_configs import TopKConfig
 from shared.errors import UserError
-from shared.trainer_config import OwnConfig, TopKConfig, TrainerConfig
+from shared.trainer_config import TrainerConfig
+from shared.trainer_configs import OwnConfig
 from tests.trainer_samples import RELU_L1, SAMPLES, SEVERAL_HOOKPOINTS, TOPK, new_trainer, some_block
 from trainers import Trainer
 from trainers.autograd_objective import AutogradObjective, Code, Loss

@@ -5,8 +5,8 @@ import pytest
 import torch
 from torch.testing import assert_close
 
+from shared.coder_configs import TranscoderConfig
 from shared.errors import UserError
-from shared.trainer_config import TranscoderConfig
 from tests.paired_samples import D_IN, D_OUT, Layer, linear, paired_block, paired_trainer, raw_rows, squares
 from trainers import SaeFacts, Trainer, load_sae, read_facts
 

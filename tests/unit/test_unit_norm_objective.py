@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from shared.trainer_config import TrainerConfig, UnitNormConfig
+from shared.penalty_configs import UnitNormConfig
+from shared.trainer_config import TrainerConfig
 from tests.trainer_samples import SAMPLES, new_trainer, some_block
 
 CONSTRAINED = {name: one for name, one in SAMPLES.items() if isinstance(one, UnitNormConfig)}
