@@ -50,4 +50,4 @@ def show(
         print(json.dumps(json_ready(found), indent=2))
         return
     num_contexts = contexts if contexts is not None else CONTEXTS if latent else BRIEF_CONTEXTS
-    out.print(latents_view(found, num_contexts, is_brief=not latent))
+    out.print(latents_view(found, num_contexts, is_brief=not latent), soft_wrap=False)

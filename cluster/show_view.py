@@ -12,7 +12,7 @@ from cluster.status_table import cell
 from cluster.wording import decimals, percent
 
 Facts = Mapping[str, Any]
-BEFORE, AFTER = 48, 28
+BEFORE, AFTER = 40, 24
 """Letters of a context on either side of its strongest token."""
 NUM_TOKENS, NUM_NEAREST = 10, 4
 LEFT = 10

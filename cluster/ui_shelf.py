@@ -76,8 +76,9 @@ class Shelf:
 
     def features(self, run: str, sae: str) -> Features:
         """Raises UserError if nothing was collected of an SAE of this name."""
-        if sae not in self.names(run):
-            raise UserError(f"run {run} has no features of an SAE named {sae}; collect them: headrace features collect")
+        if sae not in (names := self.names(run)):
+            known = f"it has those of {', '.join(names)}" if names else "collect them: headrace features collect"
+            raise UserError(f"run {run} has no features of an SAE named {sae}; {known}")
         folder = self._runs.folder(run) / "features" / sae
         with self._lock:
             collected_ns = (folder / META).stat().st_mtime_ns
