@@ -6,16 +6,18 @@ from cluster.controller import Outcome
 from shared.config import Job
 from tests.integration.scenario import make_job, run, weights
 
+EVALUATION = {"every_blocks": 10, "holdout": 0.1, "contexts": 8, "contexts_per_forward": 4}
+
 
 class ClusterJobs:
-    """Jobs with two producers, on one external Redis."""
+    """Jobs with two producers and an evaluator, on one external Redis."""
 
     def __init__(self, folder: Path, model: str, corpus: str, registry: str) -> None:
         self._folder, self._model, self._corpus, self._registry = folder, model, corpus, registry
         self._end: dict[str, bytes] = {}
 
     def job(self, name: str) -> Job:
-        changes = {"name": name, "registry": self._registry, "producers__count": 2}
+        changes = {"name": name, "registry": self._registry, "producers__count": 2, "evaluation": EVALUATION}
         return make_job(self._folder / name, self._model, self._corpus, **changes)
 
     @property

@@ -23,10 +23,11 @@ from shared.ledger import ledger
 from shared.registry import Registry
 from shared.registry_connection import RegistryAddress
 from shared.registry_place import open_registry
+from shared.registry_snapshot import Snapshot
 from tests.chaos.cluster_jobs import ClusterJobs
 from tests.chaos.node_cluster import MARKS, NodeCluster, join, node_cluster, node_of, wake
 from tests.integration.ray_cluster import ROOT
-from tests.integration.scenario import run, weights, when_block
+from tests.integration.scenario import run, weights
 
 pytestmark = [*MARKS, pytest.mark.timeout(900)]
 LIMIT_S = 300.0
@@ -48,20 +49,28 @@ def cluster() -> Iterator[NodeCluster]:
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
+@pytest.mark.parametrize("role", ["lane-0", "producer-1", "trainer-relu", "evaluator"])
 def test_what_was_on_a_lost_node_is_replaced_elsewhere(
-    number: signal.Signals, ground: ClusterJobs, cluster: NodeCluster
+    role: str, number: signal.Signals, ground: ClusterJobs, cluster: NodeCluster
 ) -> None:
     nodes, lost = [cluster.add(), cluster.add()], list[psutil.Process]()
+
+    def strike(registry: Registry, snapshot: Snapshot) -> bool:
+        """Once all have read some blocks and `role` was heard."""
+        if min(one.cursor for one in snapshot.trainers.values()) < 9 or role not in snapshot.heartbeats:
+            return False
+        lost.extend(cluster.lose(node_of(role, nodes), number))
+        return True
+
     try:
-        expected, job = ground.end(), ground.job(f"loses-a-node-{number.name.lower()}")
-        strike = when_block(9, lambda registry: lost.extend(cluster.lose(node_of("lane-0", nodes), number)))
+        expected, job = ground.end(), ground.job(f"loses-{role}-{number.name.lower()}")
         seen = run(job, meanwhile=strike)
     finally:
         wake(lost)
         for node in nodes:
             cluster.remove(node)
     assert lost and seen.outcome is Outcome.FINISHED and seen.imbalances == []
-    assert any(message.startswith("lane-0 ") for message in seen.events), seen.events
+    assert any(message.startswith(f"{role} ") for message in seen.events), seen.events
     assert len(seen.digests) == 1 and weights(job) == expected
 
 
