@@ -11,10 +11,11 @@ import pyarrow.compute as pc
 from cluster.vocabulary import Vocabulary
 from features.explanations import Explanation, Score
 from features.labels import Label
+from features.patterns import METHOD, SOURCE, patterns_of
 from shared.errors import UserError
 
 NUMBERS = ("fired", "density", "mean_act", "mean_act_squared", "skew", "kurtosis", "max_act", "fvu_share")
-SORTS = ("latent", *NUMBERS, "score", "label")
+SORTS = ("latent", *NUMBERS, "score", "clarity", "label")
 FILTERS = ("density", "max_act", "fvu_share", "score")
 """Columns that may be held between two bounds."""
 STATES = ("", "alive", "dead")
@@ -78,6 +79,23 @@ class Said:
             if one.share is not None and one.latent < num_latents:
                 best[one.latent] = np.fmax(best[one.latent], one.share)
         return best
+
+    def clarity(self, num_latents: int) -> np.ndarray:
+        """float64 [latents]: how well patterns tell where a latent fires, times their purity; nan where none did.
+
+        What comes first fires on one thing, and on it almost always: what people recognise at a glance.
+        """
+        pure = {
+            one.id: patterns_of(one).purity
+            for several in self.explanations.values()
+            for one in several
+            if one.source == SOURCE
+        }
+        clear = np.full(num_latents, np.nan)
+        for one in self.scores:
+            if one.value is not None and one.explanation in pure and one.method == METHOD and one.latent < num_latents:
+                clear[one.latent] = one.value * pure[one.explanation]
+        return clear
 
     def words(self) -> dict[int, str]:
         """latent -> label, tags and explanations, in small letters."""
@@ -151,10 +169,17 @@ def _order(table: pa.Table, said: Said, score: np.ndarray, places: np.ndarray, q
         texts = [said.labels[int(one)].text.lower() if int(one) in said.labels else None for one in places]
         values = pa.array(texts, pa.string())
     else:
-        values = pa.array((score if query.sort == "score" else _numbers(table, query.sort))[places], from_pandas=True)
+        values = pa.array(_sorted_by(table, said, score, query.sort)[places], from_pandas=True)
     found = pa.table({"value": values, "place": places})
     keys = [("value", "descending" if query.descending else "ascending"), ("place", "ascending")]
     return pc.sort_indices(found, sort_keys=keys).to_numpy()
+
+
+def _sorted_by(table: pa.Table, said: Said, score: np.ndarray, column: str) -> np.ndarray:
+    """float64 [latents]"""
+    if column == "score":
+        return score
+    return said.clarity(table.num_rows) if column == "clarity" else _numbers(table, column)
 
 
 def _with_text(searchable: Searchable, said: Said, text: str) -> np.ndarray:

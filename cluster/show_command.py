@@ -17,7 +17,7 @@ def show(
     latent: Annotated[list[int] | None, typer.Option(help="All about this latent; again for more.")] = None,
     sort: Annotated[
         str | None,
-        typer.Option(help="score, density, max_act, fvu_share … or label; default: score, without any, fvu_share."),
+        typer.Option(help="clarity, score, density, max_act, fvu_share … or label; default: the first that is known."),
     ] = None,
     ascending: Annotated[bool, typer.Option("--ascending", help="The least first.")] = False,
     text: Annotated[str, typer.Option(help="Only with this in label, explanation or promoted tokens.")] = "",

@@ -63,7 +63,7 @@ def _said(one: Facts, is_brief: bool) -> Table:
 
 def _explained(one: Facts) -> str:
     scores = [f"{each['method']} {decimals(each['value'], 2)}" for each in one["scores"]]
-    return f"{one['text']}  ({', '.join(scores)})" if scores else one["text"]
+    return "  ".join([", ".join(scores), one["text"]]) if scores else one["text"]
 
 
 def _tokens(promoted: Sequence[Facts]) -> str:

@@ -16,6 +16,7 @@ from cluster.vocabulary import Vocabulary
 from cluster.workbench import Workbench
 from features.explanations import Explanations, Scores
 from features.labels import Labels
+from features.patterns import METHOD
 from features.store import FeatureStore
 from features.store_meta import META
 from shared.errors import UserError
@@ -48,8 +49,9 @@ class Features:
 
     @property
     def telling_column(self) -> str:
-        """What a list is sorted by where nobody says: scores where there are any, or what latents are worth."""
-        return "score" if self.scores.all() else "fvu_share"
+        """What a list is sorted by where nobody says: clarity, score, or what a latent is worth, as far as is known."""
+        methods = {one.method for one in self.scores.all()}
+        return "clarity" if METHOD in methods else "score" if methods else "fvu_share"
 
     @property
     def searchable(self) -> Searchable:

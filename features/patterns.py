@@ -41,6 +41,14 @@ class Patterns:
     counts: dict[Pattern, int]
     """How many windows each pattern came of, most first."""
 
+    @property
+    def purity(self) -> float:
+        """Of the windows that gave a pattern, the share whose patterns end with the commonest token; 0 without any."""
+        ends: Counter[int | None] = Counter()
+        for pattern, windows in self.counts.items():
+            ends[pattern[-1]] += windows
+        return max(ends.values()) / ends.total() if ends.total() else 0.0
+
     def fires(self, tokens: Sequence[int]) -> np.ndarray:
         """bool [tokens]: where a pattern ends."""
         by_end: dict[int | None, list[Pattern]] = {}

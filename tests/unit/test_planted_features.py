@@ -1,7 +1,9 @@
 """Directions that are known to mean something are found by collecting and searching, and proven by taking them away."""
 
 import json
+from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -123,3 +125,21 @@ def test_the_command_tells_of_each_search(run: Path, capsys: pytest.CaptureFixtu
     assert "search needs one of WORDS, --contrast, --like, --odd" in capsys.readouterr().err
     assert exit_code(["features", "search", str(run), "--contrast", "nope"]) == 2
     assert "dangerous_content" in capsys.readouterr().err
+
+
+def test_patterns_show_what_is_clear_first(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A latent fires on several tokens of its class: the fewer there are, the clearer it is."""
+    assert exit_code(["features", "score", str(run), "--sae", "planted"]) == 0
+    capsys.readouterr()
+    assert exit_code(["features", "show", str(run), "--sae", "planted", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    clarity = [_clarity(one["explanations"][0]) for one in found]
+    assert {one["latent"] for one in found} == set(range(len(CLASSES)))
+    assert clarity == sorted(clarity, reverse=True) and clarity[0] > 0.5, clarity
+
+
+def _clarity(explained: dict[str, Any]) -> float:
+    ends: Counter[int] = Counter()
+    for pattern in explained["facts"]["patterns"]:
+        ends[pattern["tokens"][-1]] += pattern["windows"]
+    return explained["scores"][0]["value"] * ends.most_common(1)[0][1] / ends.total()

@@ -32,7 +32,7 @@ def test_all_about_a_latent(made, capsys):
     head, *lines = text.splitlines()
     assert head.startswith(f"{SAE}/{made[1]}  fires on ") and "max" in head
     assert "label       water wheels  #mill  #safety:bias" in text
-    assert "words about mills  (specificity 1.80, detection 0.75)" in text
+    assert "some-model  specificity 1.80, detection 0.75  words about mills" in text
     assert all(any(line.startswith(name) for line in lines) for name in ("likelier", "unlikelier", "nearest"))
     strongest = [line for line in lines if "⟦" in line]
     contexts = FeatureStore.open(made[0] / "features" / SAE).contexts(made[1])
