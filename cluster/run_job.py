@@ -2,7 +2,6 @@
 
 import logging
 import math
-import shutil
 import signal
 import threading
 from collections.abc import Callable, Iterator, Mapping
@@ -26,7 +25,6 @@ from cluster.progress import progress_display
 from cluster.ray_session import Resources, ray_session, this_machine
 from cluster.ray_token import own_cluster_is_wanted
 from cluster.report import write_report
-from cluster.seat import SPOOL
 from cluster.spill_watch import SpillWatch
 from cluster.watcher import Watcher
 from shared.config import Job
@@ -134,7 +132,7 @@ def _with_ray(
                 outcome = controller.run(checkpoint)
         finally:
             crew.remove_all()
-            shutil.rmtree(run_folder / SPOOL, ignore_errors=True)
+            crew.drop_spools()
         _say(registry, token, JobState(outcome.value), "", controller.ends)  # before Ray ends: `ray job stop` gives 3 s
     return outcome
 
