@@ -54,6 +54,8 @@ class Watcher:
         """Set by a signal: save and stop."""
         self.is_fenced = False
         """Another driver is known to have the job."""
+        self._complaint = ""
+        """What the newest heartbeat failed of."""
         self._ending = threading.Event()
         self._thread = threading.Thread(target=self._beat, name="driver-heartbeat", daemon=True)
         self._thread.start()
@@ -147,14 +149,28 @@ class Watcher:
             self._last_metric = measurements[-1].id
 
     def _beat(self) -> None:
+        """Until the job is another driver's: no other error ends it, since a job not heard of is free to be taken."""
         while not self._ending.wait(HEARTBEAT_S):
             try:
-                self._registry.heartbeat_driver(self._token)
-            except RegistryUnreachable:
-                self._revive()
+                self._beat_or_revive()
+                self._complaint = ""
             except StaleToken:
                 self._fence()
                 return
+            except Exception as error:
+                self._complain(f"{type(error).__name__}: {error}")
+
+    def _beat_or_revive(self) -> None:
+        try:
+            self._registry.heartbeat_driver(self._token)
+        except RegistryUnreachable:
+            self._revive()
+
+    def _complain(self, reason: str) -> None:
+        """Said once, though each heartbeat fails of it until somebody mends it."""
+        if reason != self._complaint:
+            log.error("driver=unheard reason=%s", reason)
+        self._complaint = reason
 
     def _holds_job(self) -> bool:
         """Whether the job is still this driver's; what was known last, while the registry does not say."""

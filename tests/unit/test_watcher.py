@@ -1,5 +1,7 @@
 """The driver's eyes on a real registry."""
 
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -13,7 +15,7 @@ from shared.job_file import dump_job
 from shared.job_state import JobState
 from shared.registry import Registry
 from shared.registry_facts import Event
-from shared.registry_keys import job_keys, key
+from shared.registry_keys import SCHEMA, job_keys, key
 from shared.registry_snapshot import Snapshot
 from tests.example_run import example_job
 
@@ -96,3 +98,30 @@ def test_a_driver_whose_word_was_refused_writes_no_report(
     _report(tmp_path, watcher)
     assert [path.name for path in files(tmp_path)] == ["job.yaml"]
     assert registry.job_state() is JobState.STARTING
+
+
+def test_the_heartbeat_goes_on_after_an_error_that_nobody_foresaw_and_says_it_once(
+    client: redis.Redis,
+    registry: Registry,
+    driver: int,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr("cluster.watcher.HEARTBEAT_S", 0.02)
+    job_key = key(registry.job, "job")
+    watcher = Watcher(registry, driver, tmp_path, Screen(), None)
+    client.hset(job_key, "schema", "of another version")
+    _await_true(lambda: "driver=unheard" in caplog.text)
+    time.sleep(0.2)
+    client.hset(job_key, mapping={"schema": SCHEMA, "driver_ms": 0})
+    _await_true(lambda: client.hget(job_key, "driver_ms") != "0")
+    watcher.close()
+    assert caplog.text.count("driver=unheard") == 1 and not watcher.is_fenced
+
+
+def _await_true(check: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 10
+    while not check():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
