@@ -206,8 +206,7 @@ def prune(run_folder: Path, keep: int, in_use: Collection[int] = ()) -> None:
     complete = sorted((int(one.name) for one in _folders(run_folder) if (one / MANIFEST).exists()), reverse=True)
     for folder in _folders(run_folder):
         if complete and int(folder.name) < complete[:keep][-1] and int(folder.name) not in in_use:
-            (folder / MANIFEST).unlink(missing_ok=True)
-            shutil.rmtree(folder, ignore_errors=True)
+            _drop(folder)
 
 
 def oldest(run_folder: Path) -> int:
@@ -219,7 +218,13 @@ def drop_after(run_folder: Path, block: int) -> None:
     """Delete what was saved beyond `block`: the stream comes there again."""
     for folder in _folders(run_folder):
         if int(folder.name) > block:
-            shutil.rmtree(folder, ignore_errors=True)
+            _drop(folder)
+
+
+def _drop(folder: Path) -> None:
+    """The manifest first: of a checkpoint whose driver dies here nobody takes what is left for whole."""
+    (folder / MANIFEST).unlink(missing_ok=True)
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def _fact(folder: Path, name: str) -> Any:

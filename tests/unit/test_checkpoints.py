@@ -254,3 +254,20 @@ def test_what_lies_beyond_the_point_of_return_is_dropped(tmp_path: Path) -> None
     assert blocks(tmp_path) == [20]
     checkpoints.drop_after(tmp_path, -1)
     assert blocks(tmp_path) == []
+
+
+@pytest.mark.parametrize("delete", [lambda run: checkpoints.drop_after(run, 20), lambda run: checkpoints.prune(run, 1)])
+def test_what_is_deleted_half_is_no_checkpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, delete: Callable[[Path], None]
+) -> None:
+    def die(folder: Path, ignore_errors: bool) -> None:
+        raise KeyboardInterrupt
+
+    for block in (20, 40):
+        seal(tmp_path, block)
+    monkeypatch.setattr("cluster.checkpoints.shutil.rmtree", die)
+    with pytest.raises(KeyboardInterrupt):
+        delete(tmp_path)
+    told: list[str] = []
+    assert checkpoints.newest(tmp_path, told.append) is not None and told == []
+    assert len(list((tmp_path / "checkpoints").glob("*/manifest.json"))) == 1
