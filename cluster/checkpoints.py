@@ -16,7 +16,7 @@ from typing import Any
 
 import xxhash
 
-from cluster.part_files import check_part, drop_part, read_part
+from cluster.part_files import check_part, drop_part, read_part, reading
 from shared.errors import CheckpointError, one_line
 from shared.files import write_atomically
 from shared.registry_facts import LaneCounters, StreamPoint, TrainerCounters
@@ -47,11 +47,11 @@ class Checkpoint:
         return self.folder / part_name(role, self.stream)
 
     def is_whole(self, role: str) -> bool:
-        """Whether what `role` saved is what the manifest says."""
+        """Whether what `role` saved is what the manifest says. Raises Unreadable where the system does not give it."""
         try:
-            manifest = json.loads((self.folder / MANIFEST).read_bytes())
+            manifest = _manifest(self.folder)
             check_part(self.part(role), {**manifest["lanes"], **manifest["trainers"]}[role])
-        except (CheckpointError, OSError, ValueError, KeyError, TypeError):
+        except (CheckpointError, ValueError, KeyError, TypeError):
             return False
         return True
 
@@ -103,10 +103,11 @@ def newest(run_folder: Path, tell: Callable[[str], None] = log.warning) -> Check
         tell: is given a sentence for each that is damaged.
     Raises:
         CheckpointError: there are some, and each is damaged; tells of the newest.
+        Unreadable: the system does not let one be read that may be newer than any that it does.
     """
     damage: CheckpointError | None = None
     for folder in sorted(_folders(run_folder), key=lambda one: -int(one.name)):
-        if (folder / MANIFEST).exists():
+        if _is_there(folder / MANIFEST):
             try:
                 return read_checkpoint(folder)
             except CheckpointError as error:
@@ -118,10 +119,15 @@ def newest(run_folder: Path, tell: Callable[[str], None] = log.warning) -> Check
 
 
 def read_checkpoint(folder: Path) -> Checkpoint:
-    """The checkpoint in `folder`. Raises CheckpointError, naming the file, if anything in it is damaged."""
+    """The checkpoint in `folder`.
+
+    Raises:
+        CheckpointError: anything in it is damaged; names the file.
+        Unreadable: the system does not let a file be read; names it.
+    """
     path = folder / MANIFEST
     try:
-        manifest = json.loads(path.read_bytes())
+        manifest = _manifest(folder)
         if manifest["format_version"] != FORMAT_VERSION:
             raise CheckpointError(f"{path} has format version {manifest['format_version']!s:.60}, not {FORMAT_VERSION}")
         if manifest.pop("digest") != _digest(manifest):
@@ -129,7 +135,7 @@ def read_checkpoint(folder: Path) -> Checkpoint:
         for role, part in {**manifest["lanes"], **manifest["trainers"]}.items():
             check_part(folder / part_name(role, manifest["stream"]), part)
         return _checkpoint(folder, manifest)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise CheckpointError(f"{path} is damaged: {type(error).__name__}: {one_line(error)}") from error
 
 
@@ -170,11 +176,12 @@ def newest_part(
 ) -> tuple[int, Path] | None:
     """The newest whole state that `role` has saved in a stream, in a complete checkpoint or not: its block and folder.
 
-    What is damaged goes, and `tell` is given a sentence about it.
+    What is damaged goes, and `tell` is given a sentence about it. Raises Unreadable, and nothing goes, where the system
+    does not let a state be read that may be the newest.
     """
     for folder in sorted(_folders(run_folder), key=lambda one: -int(one.name)):
         part = folder / part_name(role, stream)
-        if part.exists():
+        if _is_there(part):
             try:
                 check_part(part, read_part(part))
                 return int(folder.name), part
@@ -199,8 +206,7 @@ def prune(run_folder: Path, keep: int, in_use: Collection[int] = ()) -> None:
     complete = sorted((int(one.name) for one in _folders(run_folder) if (one / MANIFEST).exists()), reverse=True)
     for folder in _folders(run_folder):
         if complete and int(folder.name) < complete[:keep][-1] and int(folder.name) not in in_use:
-            (folder / MANIFEST).unlink(missing_ok=True)
-            shutil.rmtree(folder, ignore_errors=True)
+            _drop(folder)
 
 
 def oldest(run_folder: Path) -> int:
@@ -212,14 +218,31 @@ def drop_after(run_folder: Path, block: int) -> None:
     """Delete what was saved beyond `block`: the stream comes there again."""
     for folder in _folders(run_folder):
         if int(folder.name) > block:
-            shutil.rmtree(folder, ignore_errors=True)
+            _drop(folder)
+
+
+def _drop(folder: Path) -> None:
+    """The manifest first: of a checkpoint whose driver dies here nobody takes what is left for whole."""
+    (folder / MANIFEST).unlink(missing_ok=True)
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def _fact(folder: Path, name: str) -> Any:
     try:
-        return json.loads((folder / MANIFEST).read_bytes())[name]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        return _manifest(folder)[name]
+    except (ValueError, KeyError, TypeError) as error:
         raise CheckpointError(f"{folder / MANIFEST} is damaged: {error!r}") from error
+
+
+def _manifest(folder: Path) -> Any:
+    path = folder / MANIFEST
+    with reading(path):
+        return json.loads(path.read_bytes())
+
+
+def _is_there(path: Path) -> bool:
+    with reading(path):
+        return path.exists()
 
 
 def _folders(run_folder: Path) -> list[Path]:

@@ -30,7 +30,7 @@ from cluster.troubles import troubles
 from cluster.watcher import Watcher
 from shared.config import Job
 from shared.disk import room_for
-from shared.errors import CheckpointError, DiskFull
+from shared.errors import CheckpointError, DiskFull, Unreadable
 from shared.job_state import JobState
 from shared.registry import Registry
 from shared.registry_facts import StreamPoint, TrainerCounters
@@ -180,7 +180,11 @@ class Controller:
     def _make_good(self, dead: Replacement) -> None:
         if dead.role in self._crew.members:
             return  # all have been started anew
-        done = self._rewind() if dead.step is Step.REWIND else self._replace(dead.role)
+        try:
+            done = self._rewind() if dead.step is Step.REWIND else self._replace(dead.role)
+        except Unreadable as error:
+            self._deaths.put_off(dead, error, time.monotonic())
+            return
         seconds = time.monotonic() - dead.died_s
         kind = dead.role.partition("-")[0]
         self._watcher.event(f"{kind}-died", f"{dead.role} {dead.death.reason}; {done} {seconds:.1f} s later")
@@ -264,15 +268,15 @@ class Controller:
     def _seal(self, snapshot: Snapshot) -> None:
         """Writes the manifests of checkpoints that became complete, and lets older ones go.
 
-        Where the disk is full it is tried again at the next look; until then the checkpoint before counts. One that
-        lost a part is passed over, unless all have stopped there.
+        Where the disk is full, or does not let parts be read, it is tried again at the next look; until then the
+        checkpoint before counts. One that lost a part is passed over, unless all have stopped there.
         """
         for block in self._to_seal(snapshot):
             self._registry.heartbeat_driver(self._token)  # refused, if another driver has the job
             try:
                 with room_for(f"the manifest of checkpoint {block}", self._run_folder):
                     self._checkpoint = self._sealed(block, snapshot)
-            except DiskFull as error:
+            except (DiskFull, Unreadable) as error:
                 self._unsealed = str(error)
                 return
             except CheckpointError as error:

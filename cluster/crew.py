@@ -64,6 +64,8 @@ class Crew:
         self._job, self._run_folder, self._registry, self._token = job, run_folder, registry, token
         self._address, self._prepared, self._reservations = address, prepared, reservations
         self._members: dict[str, Member] = {}
+        self._spool_folders: list[Path] = []
+        """Of all lanes that were started here."""
         self.stream = 0
         """The one that whoever is started works on."""
 
@@ -97,9 +99,11 @@ class Crew:
             "fetch": 2 * len(self._job.trainers) + 2,
             "control": 2,
         }
-        for left in (self._run_folder / SPOOL).glob(f"{role}@*"):
-            shutil.rmtree(left, ignore_errors=True)  # by a lane before this one
-        seat = self._seat(role)
+        left = list((self._run_folder / SPOOL).glob(f"{role}@*"))
+        seat = self._seat(role)  # refused, if another driver has the job: what was found before is no lane's of its own
+        for folder in left:
+            shutil.rmtree(folder, ignore_errors=True)
+        self._spool_folders.append(seat.spool_folder)
         begin = LaneStart(
             cursors,
             seat.token if oldest_lease is None else oldest_lease,
@@ -172,6 +176,13 @@ class Crew:
             self.remove(role)
         if runs:
             ray.wait(runs, num_returns=len(runs), timeout=ENDING_S, fetch_local=False)
+
+    def drop_spools(self) -> None:
+        """Deletes what lanes of ours, which have ended, put on disk; those of a driver after us may spool beside it."""
+        for folder in self._spool_folders:
+            shutil.rmtree(folder, ignore_errors=True)
+        with suppress(OSError):  # there is none, or it is not empty
+            (self._run_folder / SPOOL).rmdir()
 
     def ask(self, actors: list[ActorHandle], method: str) -> list[Any]:
         """The answers of `method` on each; None of one that has died, which `ended` sees, or that does not answer."""

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from cluster.death import Death
 from cluster.restart_policy import BUDGETS, FORGIVEN_S, Budget, Cause, Step, decide
-from shared.errors import JobFailed
+from shared.errors import JobFailed, Unreadable
 
 
 @dataclass(frozen=True)
@@ -37,6 +37,16 @@ class Deaths:
         if decision.step is Step.FAIL:
             raise JobFailed(death.reason if death.cause is Cause.USER_ERROR else f"{role} {death.reason}, too often")
         self._waiting.append(Replacement(role, death, decision.step, now_s, now_s + decision.wait_s))
+
+    def put_off(self, dead: Replacement, error: Unreadable, now_s: float) -> None:
+        """What would replace `dead` cannot read what it goes on from: it is tried again, after pauses that grow.
+
+        Raises:
+            JobFailed: it was tried often enough.
+        """
+        said = dead.death.reason
+        reason = said if str(error) in said else f"{said}; {error}"
+        self.add(dead.role, Death(Cause.RAISED, reason), now_s)
 
     def take_due(self, now_s: float) -> list[Replacement]:
         """Those whose time has come, in order; each is given once."""

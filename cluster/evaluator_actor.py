@@ -23,7 +23,7 @@ from producers.held_out import HeldOutText
 from producers.pretrained import load_config
 from producers.spliced_model import SplicedModel
 from shared.config import Job
-from shared.errors import CheckpointError, UserError
+from shared.errors import CheckpointError, Unreadable, UserError
 from shared.lease_keeper import LeaseKeeper
 from shared.registry_facts import EvaluationRecord
 from shared.stream_plan import StreamPlan
@@ -87,7 +87,7 @@ class EvaluatorActor:
         begun, device = time.monotonic(), _device(self._job)
         try:
             subjects = load_subjects(in_checkpoint(self._seat.run_folder, self._job, block), self._job, device)
-        except (CheckpointError, OSError) as error:
+        except (CheckpointError, Unreadable, OSError) as error:
             log.warning("evaluator=passed_over block=%d reason=%s", block, error)
             return False
         found = evaluator.evaluate(subjects, self._on_step)

@@ -11,6 +11,7 @@ import ray
 
 from cluster.gauges import Gauges
 from cluster.lane_client import FetchedBlock
+from cluster.leftovers import drop_leftovers
 from cluster.part_files import write_part
 from cluster.patience import if_reachable, patiently
 from cluster.rate import Rate
@@ -138,10 +139,15 @@ class LaneActor:
     def _save_part(self, block: int) -> None:
         part = self._seat.part_folder(block)
         if not part.exists():  # else a lane before this one came here, and was the same
+            drop_leftovers(part, self._confirm_role)
             with room_for(f"checkpoint {block}", part.parent.parent), first_folder(part) as folder:
                 write_part(folder, self._lane.save(folder))
         patiently(lambda: self._registry.save_part(block, self._seat.role, self._seat.token, self._expected_parts))
         log.info("lane=%d saved_at=%d", self._index, block)
+
+    def _confirm_role(self) -> None:
+        """Raises StaleToken if another process has it."""
+        self._registry.heartbeat(self._seat.role, self._seat.token, self._turns)
 
     def _report_until_closed(self) -> None:
         while not self._closing.wait(REPORT_S):

@@ -29,8 +29,7 @@ class MetricsStore:
     """Gathers measurements, and writes them out when told to. For one thread."""
 
     def __init__(self, run_folder: Path) -> None:
-        self._folder = run_folder / FOLDER
-        self._next_part = 1 + max((_part_number(path) for path in _parts(run_folder)), default=-1)
+        self._run_folder = run_folder
         self._lines: list[Line] = []
 
     def add(self, measurements: list[Measurement]) -> None:
@@ -45,11 +44,12 @@ class MetricsStore:
         """
         if not self._lines:
             return
-        self._folder.mkdir(parents=True, exist_ok=True)
+        number = 1 + max((_part_number(path) for path in _parts(self._run_folder)), default=-1)
+        part = self._run_folder / FOLDER / f"part-{number}.parquet"
+        part.parent.mkdir(parents=True, exist_ok=True)
         sink = pa.BufferOutputStream()
         pq.write_table(_table(self._lines), sink, compression="zstd", write_page_checksum=True)
-        write_atomically(self._folder / f"part-{self._next_part}.parquet", sink.getvalue().to_pybytes())
-        self._next_part += 1
+        write_atomically(part, sink.getvalue().to_pybytes())
         self._lines = []
 
 

@@ -2,7 +2,6 @@
 
 import logging
 import math
-import shutil
 import signal
 import threading
 from collections.abc import Callable, Iterator, Mapping
@@ -26,13 +25,12 @@ from cluster.progress import progress_display
 from cluster.ray_session import Resources, ray_session, this_machine
 from cluster.ray_token import own_cluster_is_wanted
 from cluster.report import write_report
-from cluster.seat import SPOOL
 from cluster.spill_watch import SpillWatch
 from cluster.watcher import Watcher
 from shared.config import Job
 from shared.disk import room_for
 from shared.embedded_redis import EmbeddedRedis
-from shared.errors import CheckpointError, HeadraceError, JobFailed, UserError
+from shared.errors import CheckpointError, HeadraceError, JobFailed, StaleToken, UserError
 from shared.files import write_atomically
 from shared.job_file import dump_job
 from shared.job_state import JobState
@@ -83,9 +81,9 @@ def run_job(job: Job, resume: bool, console: Console) -> Outcome:
         embedded = EmbeddedRedis(runs_folder) if job.registry == EMBEDDED else None
         display = stack.enter_context(progress_display(job, console))
         watcher = Watcher(registry, token, run_folder, display, embedded)
-        stack.callback(_report, run_folder)
+        stack.callback(_report, run_folder, watcher)
         stack.callback(watcher.close)
-        with _state_at_the_end(registry, token, run_folder / LOG_FILE):
+        with _state_at_the_end(registry, token, run_folder / LOG_FILE, watcher):
             # once more, since a driver that hung may have saved until now
             checkpoint = _checkpoint(job, prepared, lambda it: watcher.event("damaged", it)) if resume else None
             patient = PatientRegistry(client, job.name)
@@ -95,8 +93,13 @@ def run_job(job: Job, resume: bool, console: Console) -> Outcome:
     return outcome
 
 
-def _report(run_folder: Path) -> None:
-    """Writes the report, of a run that failed too; one that cannot be written does not change how the run ended."""
+def _report(run_folder: Path, watcher: Watcher) -> None:
+    """Writes the report, of a run that failed too; one that cannot be written does not change how the run ended.
+
+    Of a job that another driver has, it is that driver's to write.
+    """
+    if watcher.is_fenced:
+        return
     try:
         write_report(run_folder)
     except Exception:
@@ -134,16 +137,20 @@ def _with_ray(
                 outcome = controller.run(checkpoint)
         finally:
             crew.remove_all()
-            shutil.rmtree(run_folder / SPOOL, ignore_errors=True)
+            crew.drop_spools()
+        watcher.file()
         _say(registry, token, JobState(outcome.value), "", controller.ends)  # before Ray ends: `ray job stop` gives 3 s
     return outcome
 
 
 @contextmanager
-def _state_at_the_end(registry: Registry, token: int, log_path: Path) -> Iterator[None]:
+def _state_at_the_end(registry: Registry, token: int, log_path: Path, watcher: Watcher) -> Iterator[None]:
     """Says in the registry how the run ended, whatever happens."""
     try:
         yield
+    except StaleToken:
+        watcher.is_fenced = True
+        raise
     except BaseException as error:
         stopped = isinstance(error, (KeyboardInterrupt, StoppedAtOnce))
         state = JobState.STOPPED if stopped else JobState.FAILED

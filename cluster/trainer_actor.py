@@ -13,6 +13,7 @@ import torch
 
 from cluster.block_reader import BlockReader, StreamBlock
 from cluster.gauges import Gauges
+from cluster.leftovers import drop_leftovers
 from cluster.part_files import write_part
 from cluster.patience import if_reachable, patiently
 from cluster.rate import Rate
@@ -181,9 +182,14 @@ class TrainerActor:
 
     def _write_part(self, part: Path, block: int) -> None:
         counters = replace(self._counters("running", self._trainer.report()), trouble="")
+        drop_leftovers(part, self._confirm_role)
         with room_for(f"checkpoint {block}", part.parent.parent), first_folder(part) as folder:
             self._trainer.save(folder)
             write_part(folder, counters)
+
+    def _confirm_role(self) -> None:
+        """Raises StaleToken if another process has it."""
+        self._registry.heartbeat(self._seat.role, self._seat.token, self._turns)
 
     def _note(self, error: DiskFull) -> None:
         """Says what cannot be done for now."""
@@ -268,6 +274,7 @@ class TrainerActor:
             raise JobFailed("corpus.source: the stream has ended and not one row came out of the corpus")
         self._trainer.finish()
         folder = self._seat.run_folder / "saes" / self._config.name
+        drop_leftovers(folder, self._confirm_role)
         while not self._save_sae(folder):
             self._rest()
         counters = self._publish("finished", patiently)

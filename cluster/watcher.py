@@ -32,7 +32,11 @@ class Display(Protocol):
 
 
 class Watcher:
-    """One job's, for as long as its driver lives."""
+    """One job's, for as long as its driver lives.
+
+    A driver that hung, and whose job another one has meanwhile, writes nothing more into the run folder: its successor
+    files the same measurements and events, and a newer ledger.
+    """
 
     def __init__(
         self, registry: Registry, token: int, run_folder: Path, display: Display, embedded: EmbeddedRedis | None
@@ -48,6 +52,10 @@ class Watcher:
         """Why measurements wait in memory: the disk is full."""
         self.stop_wanted = threading.Event()
         """Set by a signal: save and stop."""
+        self.is_fenced = False
+        """Another driver is known to have the job."""
+        self._complaint = ""
+        """What the newest heartbeat failed of."""
         self._ending = threading.Event()
         self._thread = threading.Thread(target=self._beat, name="driver-heartbeat", daemon=True)
         self._thread.start()
@@ -75,9 +83,18 @@ class Watcher:
             raise JobFailed(f"{error} any more; go on with: headrace resume {self._run_folder}") from error
         self._display.update(snapshot)
         self._looks += 1
-        if self._looks % FLUSH_LOOKS == 0:
+        if self._looks % FLUSH_LOOKS == 0 and self._holds_job():
             self._flush()
         return snapshot
+
+    def file(self) -> None:
+        """Files what was measured until now: whoever resumes a job that has ended passes over it."""
+        if self._holds_job():
+            try:
+                self._collect()
+            except HeadraceError as error:
+                log.warning("measurements=uncollected reason=%s", error)
+            self._flush()
 
     def _flush(self) -> None:
         try:
@@ -89,9 +106,13 @@ class Watcher:
             log.warning("metrics=unwritten reason=%s", error)
 
     def close(self) -> None:
-        """Files what is left, and ends the heartbeat."""
+        """Ends the heartbeat, and files what is left, unless another driver has the job."""
         self._ending.set()
         self._thread.join(10.0)
+        if self._holds_job():
+            self._file_all()
+
+    def _file_all(self) -> None:
         try:
             self._collect()
             facts = ledger(self._registry.snapshot())
@@ -128,15 +149,44 @@ class Watcher:
             self._last_metric = measurements[-1].id
 
     def _beat(self) -> None:
+        """Until the job is another driver's: no other error ends it, since a job not heard of is free to be taken."""
         while not self._ending.wait(HEARTBEAT_S):
             try:
-                self._registry.heartbeat_driver(self._token)
-            except RegistryUnreachable:
-                self._revive()
+                self._beat_or_revive()
+                self._complaint = ""
             except StaleToken:
-                log.error("driver=fenced: another driver has taken this job over")
-                self.stop_wanted.set()
+                self._fence()
                 return
+            except Exception as error:
+                self._complain(f"{type(error).__name__}: {error}")
+
+    def _beat_or_revive(self) -> None:
+        try:
+            self._registry.heartbeat_driver(self._token)
+        except RegistryUnreachable:
+            self._revive()
+
+    def _complain(self, reason: str) -> None:
+        """Said once, though each heartbeat fails of it until somebody mends it."""
+        if reason != self._complaint:
+            log.error("driver=unheard reason=%s", reason)
+        self._complaint = reason
+
+    def _holds_job(self) -> bool:
+        """Whether the job is still this driver's; what was known last, while the registry does not say."""
+        if not self.is_fenced:
+            try:
+                self._registry.heartbeat_driver(self._token)
+            except StaleToken:
+                self._fence()
+            except HeadraceError as error:
+                log.warning("driver=unconfirmed reason=%s", error)
+        return not self.is_fenced
+
+    def _fence(self) -> None:
+        log.error("driver=fenced: another driver has taken this job over")
+        self.is_fenced = True
+        self.stop_wanted.set()
 
     def _revive(self) -> None:
         """An embedded server that died is started again; its append-only file has all."""

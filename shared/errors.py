@@ -71,6 +71,10 @@ class CheckpointError(HeadraceError):
     """A checkpoint cannot be used: `checkpoints/40/trainer-topk-512: weights.safetensors is damaged`."""
 
 
+class Unreadable(HeadraceError):
+    """The system does not give a file, which says nothing of what is in it: `… cannot be read: Stale file handle`."""
+
+
 def one_line(error: BaseException | str) -> str:
     """What a library says, which may be several lines, as part of a sentence of ours; not more than a person reads."""
     text = " ".join(str(error).split())

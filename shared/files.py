@@ -4,6 +4,7 @@ A reader never sees half of one, and after a crash there is at most a leftover n
 """
 
 import os
+import re
 import shutil
 import uuid
 from collections.abc import Iterator
@@ -73,6 +74,13 @@ def first_folder(folder: Path) -> Iterator[Path]:
         sync(folder.parent)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def leftovers(path: Path) -> list[Path]:
+    """What whoever writes `path`, or was killed while it did, has beside it; a temporary folder may have one too."""
+    name, end = re.escape(path.name), r"\.[0-9a-f]{12}\.tmp"
+    pattern = re.compile(rf"\.{name}{end}|\.\.{name}{end}{end}")
+    return [one for one in path.parent.glob(".*.tmp") if pattern.fullmatch(one.name)]
 
 
 def sync(path: Path) -> None:

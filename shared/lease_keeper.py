@@ -1,7 +1,8 @@
 """Keeps a process's leases and its role alive from a thread of its own, however busy the rest is.
 
 Work that holds the processor for longer than a lease lasts would otherwise lose it. While Redis is away nothing counts
-as lost: a lease that nobody else took may still be renewed when it is back.
+as lost: a lease that nobody else took may still be renewed when it is back. No other error ends the thread either: who
+is healthy and not heard would be taken for hung.
 """
 
 import logging
@@ -29,6 +30,8 @@ class LeaseKeeper:
         self._tokens: dict[int, int] = {}
         self._lost: set[int] = set()
         self._progress: Callable[[], int] = lambda: 0
+        self._complaint = ""
+        """What the newest round failed of."""
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"{role}-lease-keeper", daemon=True)
 
@@ -82,9 +85,18 @@ class LeaseKeeper:
         while not self._stopping.wait(self.ttl_ms / 3000):
             try:
                 self._beat_if_reachable()
+                self._complaint = ""
             except StaleToken:
                 self.is_fenced = True
                 return
+            except Exception as error:
+                self._complain(f"{type(error).__name__}: {error}")
+
+    def _complain(self, reason: str) -> None:
+        """Said once, though each round fails of it until somebody mends it."""
+        if reason != self._complaint:
+            log.error("role=%s heartbeat=failed reason=%s", self.role, reason)
+        self._complaint = reason
 
     def _beat_if_reachable(self) -> None:
         try:

@@ -19,14 +19,18 @@ class Spool:
     def __init__(self, folder: Path) -> None:
         """Makes the folder, and empties it of what a lane before this one left there."""
         shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir(parents=True)
+        folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
         self._digests: dict[int, str] = {}
 
     def write(self, number: int, table: pa.Table) -> None:
-        """Puts block `number` on disk. Raises OSError when the disk is full; nothing is left then."""
+        """Puts block `number` on disk. Raises OSError when the disk is full; nothing is left then.
+
+        A folder that somebody has taken away is made again: what was in it is damaged, and no reason to spool no more.
+        """
         path = self._path(number)
         try:
+            self.folder.mkdir(parents=True, exist_ok=True)
             write_ipc(table, path)
             self._digests[number] = file_digest(path)
         except (OSError, pa.ArrowException):

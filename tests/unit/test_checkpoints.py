@@ -1,11 +1,12 @@
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from cluster import checkpoints
 from cluster.part_files import write_part
-from shared.errors import CheckpointError
+from shared.errors import CheckpointError, Unreadable
 from shared.registry_facts import LaneCounters, TrainerCounters
 
 FACTS = {"job": "one", "fingerprint": "f", "num_units": 9, "dead_units": [4], "scales": {"h.0": 0.5}}
@@ -44,6 +45,18 @@ def damage(run: Path, block: int, role: str = "lane-0") -> None:
 def cut_short(run: Path, block: int, role: str = "lane-0") -> None:
     path = run / "checkpoints" / str(block) / f"{role}@7" / "rows.arrow"
     path.write_bytes(path.read_bytes()[:-1])
+
+
+@contextmanager
+def unreadable(path: Path) -> Iterator[None]:
+    """While the block runs the system refuses to read it, as it may a file of a network's disk, and not as if gone."""
+    aside = path.rename(path.with_name("aside"))
+    path.symlink_to(path)
+    try:
+        yield
+    finally:
+        path.unlink()
+        aside.rename(path)
 
 
 def test_sealed_checkpoint_reads_back(tmp_path: Path) -> None:
@@ -106,6 +119,48 @@ def test_damaged_part_of_a_trainer_goes_and_the_one_before_is_taken(tmp_path: Pa
     assert found == (20, tmp_path / "checkpoints" / "20" / "trainer-a@7")
     assert len(told) == 1 and "40/trainer-a@7/rows.arrow is damaged" in told[0]
     assert not (tmp_path / "checkpoints" / "40" / "trainer-a@7").exists()
+
+
+@pytest.mark.parametrize("file", ["rows.arrow", "part.json"])
+def test_a_part_that_cannot_be_read_for_now_stays(tmp_path: Path, file: str) -> None:
+    seal(tmp_path, 20)
+    save_part(tmp_path, 40, "trainer-a", TrainerCounters(cursor=40))
+    part = tmp_path / "checkpoints" / "40" / "trainer-a@7"
+    told: list[str] = []
+    with unreadable(part / file), pytest.raises(Unreadable, match=rf"40/trainer-a@7/{file} cannot be read: Too many"):
+        checkpoints.newest_part(tmp_path, "trainer-a", STREAM, told.append)
+    assert told == [] and checkpoints.newest_part(tmp_path, "trainer-a", STREAM) == (40, part)
+
+
+@pytest.mark.parametrize("file", ["lane-0@7/rows.arrow", "trainer-a@7/rows.arrow"])
+def test_a_checkpoint_that_cannot_be_read_for_now_does_not_give_way_to_an_older_one(tmp_path: Path, file: str) -> None:
+    for block in (20, 40):
+        sealed = seal(tmp_path, block)
+    told: list[str] = []
+    with unreadable(sealed.folder / file):
+        with pytest.raises(Unreadable, match=f"40/{file} cannot be read: Too many"):
+            checkpoints.newest(tmp_path, told.append)
+        with pytest.raises(Unreadable):
+            sealed.is_whole(file.partition("@")[0])
+    assert told == [] and checkpoints.newest(tmp_path) == sealed
+
+
+def test_a_manifest_that_cannot_be_read_is_not_taken_for_damaged(tmp_path: Path) -> None:
+    sealed = seal(tmp_path, 20)
+    with unreadable(sealed.folder / "manifest.json"):
+        for read in (checkpoints.read_checkpoint, checkpoints.fingerprint):
+            with pytest.raises(Unreadable, match=r"20/manifest\.json cannot be read: Too many"):
+                read(sealed.folder)
+        with pytest.raises(Unreadable):
+            sealed.is_whole("lane-0")
+
+
+def test_a_checkpoint_whose_parts_cannot_be_read_is_sealed_later(tmp_path: Path) -> None:
+    save_parts(tmp_path, 20)
+    part = tmp_path / "checkpoints" / "20" / "lane-0@7" / "part.json"
+    with unreadable(part), pytest.raises(Unreadable):
+        checkpoints.seal(tmp_path, STREAM, 20, ["lane-0"], ["trainer-a"], FACTS)
+    assert checkpoints.seal(tmp_path, STREAM, 20, ["lane-0"], ["trainer-a"], FACTS) == checkpoints.newest(tmp_path)
 
 
 def test_nothing_is_begun_anew_when_every_checkpoint_is_damaged(tmp_path: Path) -> None:
@@ -199,3 +254,20 @@ def test_what_lies_beyond_the_point_of_return_is_dropped(tmp_path: Path) -> None
     assert blocks(tmp_path) == [20]
     checkpoints.drop_after(tmp_path, -1)
     assert blocks(tmp_path) == []
+
+
+@pytest.mark.parametrize("delete", [lambda run: checkpoints.drop_after(run, 20), lambda run: checkpoints.prune(run, 1)])
+def test_what_is_deleted_half_is_no_checkpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, delete: Callable[[Path], None]
+) -> None:
+    def die(folder: Path, ignore_errors: bool) -> None:
+        raise KeyboardInterrupt
+
+    for block in (20, 40):
+        seal(tmp_path, block)
+    monkeypatch.setattr("cluster.checkpoints.shutil.rmtree", die)
+    with pytest.raises(KeyboardInterrupt):
+        delete(tmp_path)
+    told: list[str] = []
+    assert checkpoints.newest(tmp_path, told.append) is not None and told == []
+    assert len(list((tmp_path / "checkpoints").glob("*/manifest.json"))) == 1

@@ -4,8 +4,8 @@ import pytest
 
 from cluster.death import Death
 from cluster.deaths import Deaths
-from cluster.restart_policy import FIRST_WAIT_S, FORGIVEN_S, Budget, Cause, Step
-from shared.errors import JobFailed
+from cluster.restart_policy import FIRST_WAIT_S, FORGIVEN_S, LONGEST_WAIT_S, Budget, Cause, Step
+from shared.errors import JobFailed, Unreadable
 
 MAX_DEATHS = Budget.CRASHES.most
 KILLED = Death(Cause.DIED, "died (its process was killed or crashed)")
@@ -76,3 +76,16 @@ def test_each_kind_of_death_has_a_budget_of_its_own() -> None:
     with pytest.raises(JobFailed, match="trainer-a was killed because the machine ran out of memory, too often"):
         deaths.add("trainer-a", no_memory, MAX_DEATHS)
     deaths.add("trainer-b", no_memory, MAX_DEATHS)
+
+
+def test_a_replacement_that_cannot_read_what_it_goes_on_from_is_tried_again_for_some_time() -> None:
+    deaths, now_s, error = Deaths(), 100.0, Unreadable("40/trainer-a@7/part.json cannot be read: Stale file handle")
+    deaths.add("trainer-a", KILLED, now_s)
+    (dead,) = deaths.take_due(now_s)
+    for _ in range(Budget.ERRORS.most):
+        deaths.put_off(dead, error, now_s)
+        now_s += LONGEST_WAIT_S
+        (dead,) = deaths.take_due(now_s)
+    assert dead.death.reason == f"{KILLED.reason}; {error}"
+    with pytest.raises(JobFailed, match=r"trainer-a died .*; 40/.*/part\.json cannot be read: .*, too often"):
+        deaths.put_off(dead, error, now_s)

@@ -2,6 +2,7 @@
 
 import contextlib
 import random
+import shutil
 import threading
 from pathlib import Path
 from typing import Any
@@ -503,3 +504,15 @@ def test_files_go_when_all_have_read_them_and_a_checkpoint_lies_behind(tmp_path:
     assert len(list((tmp_path / "spool").iterdir())) == before, "a restart may ask for them"
     lane.checkpoint_complete(2)
     assert sorted(int(path.stem) for path in (tmp_path / "spool").iterdir())[0] == 2
+
+
+def test_a_spool_whose_folder_was_taken_away_is_made_again(tmp_path: Path) -> None:
+    spool, block_bytes = Spool(tmp_path / "spool" / "lane-0@7"), 16 * FORMAT.row_bytes
+    lane = make_lane(log_bytes=block_bytes, spool_bytes=9 * block_bytes, put=stored, spool=spool)
+    run_ahead(lane, range(3))
+    before = lane.counts().spool_bytes
+    shutil.rmtree(tmp_path / "spool")
+    run_ahead(lane, range(3, 6))
+    assert lane.counts().trouble == "" and lane.counts().spool_bytes > before
+    number = max(int(path.stem) for path in spool.folder.iterdir())
+    assert not isinstance(lane.fetch("a", 1, 0, number, 0.0), LaneEnd)

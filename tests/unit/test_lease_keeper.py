@@ -4,6 +4,7 @@ import logging
 import secrets
 import threading
 import time
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from shared.embedded_redis import EmbeddedRedis
 from shared.lease_keeper import LeaseKeeper
 from shared.registry import Registry
 from shared.registry_facts import Lease, Wait
-from shared.registry_keys import key
+from shared.registry_keys import SCHEMA, key
 from tests.redis_fixtures import ask_for_unit, claim
 
 
@@ -93,3 +94,19 @@ def test_keeper_survives_a_restart_of_redis(tmp_path: Path, caplog: pytest.LogCa
         assert ask_for_unit(registry, "producer-0", 60) == Wait("stream")
         keeper.stop()
     embedded.stop()
+
+
+def test_keeper_goes_on_after_an_error_that_nobody_foresaw_and_says_it_once(
+    client: redis.Redis, registry: Registry, driver: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    keeper = LeaseKeeper(registry, "producer-0", claim(registry, "producer-0"), ttl_ms=30)
+    beats = count()
+    keeper.start(lambda: next(beats))
+    client.hset(key(registry.job, "job"), "schema", "of another version")
+    await_true(lambda: "heartbeat=failed" in caplog.text, "it met no error")
+    time.sleep(0.2)
+    client.hset(key(registry.job, "job"), "schema", SCHEMA)
+    before = next(beats)
+    await_true(lambda: registry.heartbeats()["producer-0"].progress > before, "it was not heard again")
+    keeper.stop()
+    assert caplog.text.count("heartbeat=failed") == 1 and "of another version" in caplog.text

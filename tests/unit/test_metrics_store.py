@@ -82,7 +82,8 @@ def test_leftovers_of_a_crash_are_passed_over(tmp_path):
     store.flush()
     (tmp_path / "metrics" / ".part-1.parquet.0123456789ab.tmp").write_bytes(b"half")
     assert read_metrics(tmp_path).num_rows == 1
-    assert MetricsStore(tmp_path)._next_part == 1
+    write_parts(tmp_path, 2, 1)
+    assert (tmp_path / "metrics" / "part-1.parquet").exists() and read_metrics(tmp_path).num_rows == 2
 
 
 @pytest.mark.parametrize("spoil", ["cut short", "a bit turned over", "something else"])
@@ -111,3 +112,11 @@ def test_other_readers_can_read_a_part(tmp_path):
     store.add([measured(1, l0=1)])
     store.flush()
     assert pq.read_schema(tmp_path / "metrics" / "part-0.parquet").names == ["time_ms", "source", "field", "value"]
+
+
+def test_no_part_is_replaced_by_whoever_began_before_it_was_there(tmp_path):
+    older, newer = MetricsStore(tmp_path), MetricsStore(tmp_path)
+    for number, store in enumerate((newer, older)):
+        store.add([measured(number, l0=number)])
+        store.flush()
+    assert read_metrics(tmp_path)["value"].to_pylist() == [0.0, 1.0]
