@@ -57,7 +57,8 @@ def test_what_was_on_a_lost_node_is_replaced_elsewhere(
 
     def strike(registry: Registry, snapshot: Snapshot) -> bool:
         """Once all have read some blocks and `role` was heard."""
-        if min(one.cursor for one in snapshot.trainers.values()) < 9 or role not in snapshot.heartbeats:
+        cursor = min((one.cursor for one in snapshot.trainers.values()), default=0)
+        if cursor < 9 or role not in snapshot.heartbeats:
             return False
         lost.extend(cluster.lose(node_of(role, nodes), number))
         return True
