@@ -4,8 +4,11 @@ from pathlib import Path
 
 from cluster.controller import Outcome
 from shared.config import Job
-from tests.integration.scenario import make_job, run, weights
+from tests.integration.scenario import TRAINERS, make_job, run, weights
+from tests.paced import ARCHITECTURE
 
+PACED = {"name": "paced", "architecture": ARCHITECTURE, "num_latents": 64, "k": 8, "batch_rows": 500, "pause_ms": 700}
+"""So slow that a job does not end before a lost node is missed: two steps a block."""
 EVALUATION = {"every_blocks": 10, "holdout": 0.1, "contexts": 8, "contexts_per_forward": 4}
 
 
@@ -17,7 +20,13 @@ class ClusterJobs:
         self._end: dict[str, bytes] = {}
 
     def job(self, name: str) -> Job:
-        changes = {"name": name, "registry": self._registry, "producers__count": 2, "evaluation": EVALUATION}
+        changes = {
+            "name": name,
+            "registry": self._registry,
+            "producers__count": 2,
+            "evaluation": EVALUATION,
+            "trainers": [*TRAINERS, PACED],
+        }
         return make_job(self._folder / name, self._model, self._corpus, **changes)
 
     @property
