@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from cluster.controller import Outcome
+from cluster.metrics_store import read_metrics
 from shared.registry import Registry
 from tests.integration.scenario import TRAINERS, kill, make_job, run, when_block
 
@@ -33,5 +34,8 @@ def test_a_trainer_that_yields_is_left_behind_and_its_gap_is_in_ledger_and_cfg(
     assert len({one.address_digest for one in others.values()}) == 1
     slow = seen.snapshot.trainers[SLOW]
     assert slow.gap_rows > 0 and slow.rows + slow.gap_rows == 40_000
+    metrics = read_metrics(Path(job.output)).to_pylist()
+    gaps = [one["value"] for one in metrics if (one["source"], one["field"]) == (f"trainer-{SLOW}", "gap_tokens")]
+    assert gaps[-1] == slow.gap_rows
     facts = json.loads((Path(job.output) / "saes" / SLOW / "cfg.json").read_text())["metadata"]["headrace"]
     assert facts["gap_tokens"] == slow.gap_rows == 1000 * sum(end - first for first, end in facts["gaps"])

@@ -11,8 +11,8 @@ import pytest
 
 from tests.chaos.simulation.fleet import run_schedules, run_share
 
-NUM_SCHEDULES = 1000
-"""Two minutes on one free core; `make chaos` runs ten thousand on all."""
+NUM_SCHEDULES = 10_000
+"""Some ten minutes on two cores."""
 
 
 def test_what_a_schedule_finds_at_its_end_fails_it(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -42,8 +42,7 @@ def test_schedules_that_once_failed(seed: int) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(1800)
+@pytest.mark.timeout(3600)
 def test_every_schedule_ends_as_if_nothing_had_been() -> None:
-    """In one process, since other tests run beside this one."""
-    failed = {seed: words for _, share in run_schedules(range(NUM_SCHEDULES), 1) for seed, words in share.items()}
+    failed = {seed: words for _, share in run_schedules(range(NUM_SCHEDULES)) for seed, words in share.items()}
     assert not failed
