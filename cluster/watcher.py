@@ -3,6 +3,7 @@
 import json
 import logging
 import threading
+import time
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Protocol
@@ -47,7 +48,7 @@ class Watcher:
         self._events: list[Event] = []
         self._last_event = self._last_metric = "-"
         self._pass_over_what_was()
-        self._looks = 0
+        self._looks, self._is_away = 0, False
         self.trouble = ""
         """Why measurements wait in memory: the disk is full."""
         self.stop_wanted = threading.Event()
@@ -78,14 +79,23 @@ class Watcher:
             self._collect()
         except RegistryUnreachable as error:
             log.warning("registry=unreachable reason=%s", error)
+            self._show_whether_away(True)
             return None
         except UserError as error:  # a server that lost its newest second may have lost the job with it
             raise JobFailed(f"{error} any more; go on with: headrace resume {self._run_folder}") from error
+        self._show_whether_away(False)
         self._display.update(snapshot)
         self._looks += 1
         if self._looks % FLUSH_LOOKS == 0 and self._holds_job():
             self._flush()
         return snapshot
+
+    def _show_whether_away(self, is_away: bool) -> None:
+        """Once for each change; in no registry's events, since it could not be asked to keep it."""
+        if is_away != self._is_away:
+            self._is_away = is_away
+            message = "the registry does not answer: all wait for it" if is_away else "the registry answers again"
+            self._display.event(Event("", round(1000 * time.time()), "registry", message))
 
     def file(self) -> None:
         """Files what was measured until now: whoever resumes a job that has ended passes over it."""

@@ -10,7 +10,7 @@ import redis
 from cluster.metrics_store import read_metrics
 from cluster.run_job import _report, _state_at_the_end
 from cluster.watcher import Watcher
-from shared.errors import JobFailed, StaleToken
+from shared.errors import JobFailed, RegistryUnreachable, StaleToken
 from shared.job_file import dump_job
 from shared.job_state import JobState
 from shared.registry import Registry
@@ -42,6 +42,25 @@ def test_a_registry_that_has_lost_the_job_fails_it_and_says_how_to_go_on(
         expected = f"there is no job named {registry.job} in this registry any more; go on with: headrace resume "
         with pytest.raises(JobFailed, match=expected):
             watcher.look()
+    finally:
+        watcher.close()
+
+
+def test_a_registry_that_is_away_is_told_once_and_so_is_its_return(
+    registry: Registry, driver: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away() -> Snapshot:
+        raise RegistryUnreachable("connection refused")
+
+    screen = Screen()
+    watcher = Watcher(registry, driver, tmp_path, screen, None)
+    try:
+        with monkeypatch.context() as patch:
+            patch.setattr(registry, "snapshot", away)
+            assert watcher.look() is None and watcher.look() is None
+            assert screen.shown == ["the registry does not answer: all wait for it"]
+        assert watcher.look() is not None and watcher.look() is not None
+        assert screen.shown[1:] == ["the registry answers again"]
     finally:
         watcher.close()
 
