@@ -1,8 +1,10 @@
 """Every architecture that a job file can name, with its keys, and those from elsewhere. Imports no torch."""
 
+import math
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any, Union
 
-from pydantic import ConfigDict, Discriminator, Field, Tag
+from pydantic import ConfigDict, Discriminator, Field, Tag, model_validator
 
 from shared.active_configs import BatchTopKConfig, MatryoshkaConfig, MultiTopKConfig, TopKConfig
 from shared.coder_configs import CrosscoderConfig, TranscoderConfig
@@ -27,6 +29,22 @@ class OwnConfig(TrainerConfig):
 
     model_config = ConfigDict(extra="allow")
     architecture: Annotated[Text, Field(pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")]
+
+    @model_validator(mode="after")
+    def _numbers_are_finite(self) -> "OwnConfig":
+        """As all of a job file's are: what stands in job.yaml must read as it was written."""
+        for key, value in (self.model_extra or {}).items():
+            if not _is_finite(value):
+                raise ValueError(f"{key} must hold finite numbers, got {value!s:.60}")
+        return self
+
+
+def _is_finite(value: Any) -> bool:
+    if isinstance(value, Mapping):
+        return all(map(_is_finite, value.values()))
+    if isinstance(value, list | tuple):
+        return all(map(_is_finite, value))
+    return not isinstance(value, float) or math.isfinite(value)
 
 
 OWN = "package.module:Class"

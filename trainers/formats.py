@@ -10,8 +10,11 @@ from types import ModuleType
 
 from shared.errors import UserError
 from trainers import dictionary_learning_format, openai_format, saelens_exchange, sparsify_format
+from trainers.crosscoder import Crosscoder
 from trainers.import_options import ImportOptions
 from trainers.model_card import LABELS, write_card
+from trainers.sae import SparseAutoencoder
+from trainers.sae_facts import SaeFacts
 from trainers.saelens_format import load_sae, read_facts, save_sae
 from trainers.weight_files import read_json, read_safetensors
 
@@ -62,10 +65,21 @@ def import_saes(path: Path, origin: str | None, out: Path, options: ImportOption
     for (name, source), place in zip(found, places, strict=True):
         sae, facts = FORMATS[name].read(source, options)
         _check_beside(source)
+        _check_target(sae, facts, source)
         save_sae(sae, place, facts)
         _copy_beside(source, place)
         write_card(place)
     return places
+
+
+def _check_target(sae: SparseAutoencoder, facts: SaeFacts, source: Path) -> None:
+    """Raises UserError for a transcoder that is said to give back what it reads."""
+    transcodes = not isinstance(sae, Crosscoder) and (sae.d_in != sae.d_out or sae.W_skip is not None)
+    if transcodes and facts.inputs == facts.targets:
+        raise UserError(
+            f"{source} is a transcoder, whose target must be another hookpoint than what it reads, "
+            f"{', '.join(facts.inputs)}"
+        )
 
 
 def find_saes(path: Path, origin: str | None = None) -> list[tuple[str, Path]]:

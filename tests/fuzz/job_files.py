@@ -104,7 +104,7 @@ class JobFiles(Target):
         job = load_job(Path("job.yaml"), overrides)
         if len(job.trainers) <= MANY_TRAINERS:
             text = dump_job(job)
-            assert "nan" in text or parse_job(text) == job, "does not read as it was written"
+            assert parse_job(text) == job, "does not read as it was written"
         StreamPlan.of(job)
         fit(wanted(job), 16.0, 1e9)
         plan_memory(job, dict.fromkeys(job.model.hookpoints, 64), 300, 10**6, 1000)

@@ -1,5 +1,6 @@
 """Every architecture, trained here, in SAELens and in sparsify: the same output to 1e-5, or refused for a reason."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,8 @@ from shared.trainer_config import TrainerConfig
 from tests.trainer_samples import SAMPLES, SEVERAL_HOOKPOINTS, new_trainer, some_block
 from trainers import SaeFacts, load_sae
 from trainers.architectures import ARCHITECTURES
-from trainers.formats import export_sae
+from trainers.formats import export_sae, import_saes
+from trainers.import_options import ImportOptions
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 
@@ -103,3 +105,14 @@ def test_sparsify_computes_the_same_or_is_not_written_for(name: str, tmp_path: P
         assert_close(done.sae_out, ours(x), rtol=0, atol=1e-5)
         assert_close(acts, ours.encode(x), rtol=0, atol=1e-5)
         assert (acts > 0).any()
+
+
+def test_a_transcoder_that_is_said_to_give_back_what_it_reads_is_refused(tmp_path: Path) -> None:
+    folder = saved("skip_transcoder, topk", tmp_path / "made")
+    config = json.loads((folder / "cfg.json").read_text())
+    own = config["metadata"]["headrace"]
+    own["targets"] = own["inputs"]
+    (folder / "cfg.json").write_text(json.dumps(config))
+    with pytest.raises(UserError, match="whose target must be another hookpoint than what it reads"):
+        import_saes(folder, None, tmp_path / "out", ImportOptions())
+    assert not (tmp_path / "out").exists()

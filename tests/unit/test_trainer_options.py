@@ -1,5 +1,6 @@
 """What every architecture may be asked for beside its loss: accumulation, averages, normalisation, annealing."""
 
+import math
 from pathlib import Path
 
 import pytest
@@ -166,3 +167,11 @@ def test_autocast_rounds_what_is_chosen_from_to_bfloat16() -> None:
     assert torch.equal(values.sort(1).values, rounded.topk(3).values.sort(1).values)
     assert torch.equal(rounded.gather(1, indices), values)
     assert torch.equal(candidates.values.sort().values, rounded.view(-1).topk(600).values.sort().values)
+
+
+@pytest.mark.parametrize("value", [math.inf, [1.0, math.nan], {"a": {"b": -math.inf}}])
+def test_keys_of_an_architecture_from_elsewhere_hold_finite_numbers(value: object) -> None:
+    raw = {"name": "own", "architecture": "some.module:Kind", "num_latents": 8, "width": value}
+    with pytest.raises(ValueError, match="width must hold finite numbers, got "):
+        OwnConfig.model_validate(raw)
+    assert OwnConfig.model_validate({**raw, "width": [1.0, {"a": 2.5}]}).model_extra == {"width": [1.0, {"a": 2.5}]}
