@@ -1,49 +1,31 @@
 """The registry's units against a model in Python that is too simple to be wrong (hypothesis, stateful).
 
-The server is real: it is killed and started again from its append-only file; its clock goes on, and jumps either way.
+The server is real and is killed now and then; leases run out by a clock that jumps (`tests.registry_machine`).
 """
 
-import os
-import signal
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
-from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
+from hypothesis.stateful import invariant, precondition, rule
 
 from shared.embedded_redis import EmbeddedRedis
 from shared.errors import StaleToken
-from shared.registry import Registry
-from shared.registry_facts import End, LaneCounters, Lease, StreamPoint, Wait
-from shared.registry_keys import job_keys
-from tests.memory_folder import memory_folder
+from shared.registry_facts import DRIVER_DEAD_MS, End, LaneCounters, Lease, StreamPoint, Wait
 from tests.redis_clock import ClockedRedis
 from tests.redis_fixtures import ask_for_unit, claim, release
+from tests.registry_machine import TTL_MS, RegistryMachine, run_machine
 
-NUM_UNITS, NUM_LANES, WINDOW, MAX_ATTEMPTS, TTL_MS = 11, 2, 3, 2, 30_000
-BEGUN_MS = 1_700_000_000_000
-MAX_RESTARTS = 2
-"""In one example: each takes a tenth of a second."""
+NUM_UNITS, NUM_LANES, WINDOW, MAX_ATTEMPTS = 11, 2, 3, 2
+MAX_UPHEAVALS = 2
+"""In one example, of those that go through all units and lanes: the rest is what leads to them."""
 PRODUCERS = st.sampled_from(["p", "q"])
 LANES = st.sampled_from(range(NUM_LANES))
-JUMPS_MS = st.one_of(st.integers(0, 2 * TTL_MS), st.sampled_from([TTL_MS, TTL_MS + 1, -1, -TTL_MS, 10**8, -(10**8)]))
 
 
-class UnitsMachine(RuleBasedStateMachine):
+class UnitsMachine(RegistryMachine):
     """`state[unit]` is one of free, leased, ready, finished, dead; a lane's units below its head are done."""
 
     def __init__(self, embedded: EmbeddedRedis, client: ClockedRedis) -> None:
-        super().__init__()
-        self.embedded, self.client, self.registry = embedded, client, Registry(client, "model")
-        self.now_ms, self.num_restarts, self.newest_token = BEGUN_MS, 0, 0
-        self.move_clock(0)
-        self.driver = self.newer(self.registry.claim_job("", "runs/model", resume=True))
-        lanes = tuple(LaneCounters(next_block=lane) for lane in range(NUM_LANES))
-        point = StreamPoint(NUM_UNITS, WINDOW, 10, lanes, {}, max_attempts=MAX_ATTEMPTS)
-        self.newer(self.registry.begin_stream(self.driver, point))
-        self.lane_tokens = [self.newer(claim(self.registry, f"lane-{lane}")) for lane in range(NUM_LANES)]
+        super().__init__(embedded, client)
         self.state = ["free"] * NUM_UNITS
         self.attempts = [0] * NUM_UNITS
         self.holder: dict[int, tuple[str, int]] = {}
@@ -52,12 +34,23 @@ class UnitsMachine(RuleBasedStateMachine):
         self.heads = [0] * NUM_LANES
         self.satisfied = [False] * NUM_LANES
         self.old_tokens: list[tuple[int, int]] = []
+        self.num_upheavals = 0
+        self.claim_job()
+        self.put_stream()
 
-    def newer(self, token: int) -> int:
-        """Whatever the clock says and whatever happens to the server, no token comes twice, nor below another."""
-        assert token > self.newest_token
-        self.newest_token = token
-        return token
+    def claim_job(self) -> None:
+        self.driver = self.newer(self.registry.claim_job("", "runs/model", resume=True))
+        self.silent_ms = self.now_ms + DRIVER_DEAD_MS
+
+    def put_stream(self) -> None:
+        """At the heads of the model."""
+        lanes = tuple(LaneCounters(head=self.heads[lane], next_block=lane) for lane in range(NUM_LANES))
+        point = StreamPoint(NUM_UNITS, WINDOW, 10, lanes, {}, max_attempts=MAX_ATTEMPTS)
+        self.newer(self.registry.begin_stream(self.driver, point))
+        self.seat_lanes()
+
+    def seat_lanes(self) -> None:
+        self.lane_tokens = [self.newer(claim(self.registry, f"lane-{lane}")) for lane in range(NUM_LANES)]
 
     def units(self, *states: str) -> list[int]:
         return [unit for unit, state in enumerate(self.state) if state in states and not self.is_done(unit)]
@@ -80,32 +73,25 @@ class UnitsMachine(RuleBasedStateMachine):
             return Wait("window")
         return Wait("leases") if wanted.intersection(self.units("leased")) else End()
 
-    @rule(by_ms=JUMPS_MS)
-    def move_clock(self, by_ms: int) -> None:
-        self.now_ms += by_ms
-        self.client.set_clock(self.now_ms)
-
-    @precondition(lambda self: self.num_restarts < MAX_RESTARTS)
-    @rule()
-    def kill_and_restart(self) -> None:
-        self.num_restarts += 1
-        os.kill(int(self.client.info("server")["process_id"]), signal.SIGKILL)  # type: ignore[index]
-        self.embedded.connect().close()
-
     @rule(producer=PRODUCERS)
     def lease(self, producer: str) -> None:
+        self.leased(producer)
+
+    def leased(self, producer: str) -> int | None:
+        """The unit, if there was one."""
         for unit in self.units("leased"):
             if self.ends_ms[unit] < self.now_ms:
                 self.come_back(unit)
         expected, found = self.expected(), ask_for_unit(self.registry, producer, TTL_MS)
         if not isinstance(found, Lease):
             assert found == expected
-            return
+            return None
         assert found.unit == expected
         self.attempts[found.unit] += 1
         assert found.attempt == self.attempts[found.unit]
         self.state[found.unit], self.holder[found.unit] = "leased", (producer, self.newer(found.token))
         self.ends_ms[found.unit] = self.now_ms + TTL_MS
+        return found.unit
 
     @rule(producer=PRODUCERS)
     def renew(self, producer: str) -> None:
@@ -127,9 +113,16 @@ class UnitsMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.units("leased"))
     @rule(data=st.data())
     def give_back(self, data: st.DataObject) -> None:
-        unit = data.draw(st.sampled_from(self.units("leased")))
+        self.come_back_by_its_producer(data.draw(st.sampled_from(self.units("leased"))), data.draw(st.booleans()))
+
+    @rule(producer=PRODUCERS)
+    def unit_that_nobody_can_do(self, producer: str) -> None:
+        for _ in range(MAX_ATTEMPTS):
+            if (unit := self.leased(producer)) is not None:
+                self.come_back_by_its_producer(unit, is_blamed=True)
+
+    def come_back_by_its_producer(self, unit: int, is_blamed: bool) -> None:
         token = self.holder[unit][1]
-        is_blamed = data.draw(st.booleans())
         self.attempts[unit] -= not is_blamed
         self.come_back(unit)
         assert self.registry.give_back_unit(unit, token, "bad", is_blamed) == (self.state[unit] == "dead")
@@ -149,35 +142,68 @@ class UnitsMachine(RuleBasedStateMachine):
         if self.is_done(unit):
             self.registry.finish_unit(unit, token)
             return
-        try:
+        with pytest.raises(StaleToken):
             self.registry.finish_unit(unit, token)
-        except StaleToken:
-            return
-        raise AssertionError("a zombie finished a unit")
 
-    @rule(lane=LANES)
-    def advance(self, lane: int) -> None:
-        unit = lane + NUM_LANES * self.heads[lane]
-        if unit < NUM_UNITS and self.state[unit] in ("finished", "dead", "leased"):
+    @rule(lane=LANES, most=st.integers(1, 3))
+    def advance(self, lane: int, most: int) -> None:
+        before = self.heads[lane]
+        while self.heads[lane] < before + most and self.is_at_hand(lane + NUM_LANES * self.heads[lane]):
             self.heads[lane] += 1
+        if self.heads[lane] > before:
             self.publish(lane)
+
+    def is_at_hand(self, unit: int) -> bool:
+        """Whether a lane may take it in: it is pushed, or may have been, or is not to come."""
+        return unit < NUM_UNITS and self.state[unit] in ("finished", "dead", "leased")
 
     @rule(lane=LANES)
     def satisfy(self, lane: int) -> None:
-        self.satisfied[lane] = True
-        self.publish(lane)
+        """Not before it has something: nothing more happens to its units then."""
+        if self.heads[lane]:
+            self.satisfied[lane] = True
+            self.publish(lane)
 
     @rule(lane=LANES, data=st.data())
     def rewind(self, lane: int, data: st.DataObject) -> None:
         self.heads[lane] = data.draw(st.integers(0, self.heads[lane]))
-        self.satisfied[lane] = False
         self.newer(self.registry.rewind_lane(self.driver, lane, LaneCounters(head=self.heads[lane])))
+        self.begin_anew(lane, revives=False)
+
+    @precondition(lambda self: self.num_upheavals < MAX_UPHEAVALS and any(self.heads))
+    @rule(data=st.data())
+    def go_back_to_a_checkpoint(self, data: st.DataObject) -> None:
+        """The whole stream: what was set aside gets another chance, too."""
+        self.num_upheavals += 1
+        self.heads = [data.draw(st.integers(0, head)) for head in self.heads]
+        self.put_stream()
+        for lane in range(NUM_LANES):
+            self.begin_anew(lane, revives=True)
+
+    def begin_anew(self, lane: int, revives: bool) -> None:
+        self.satisfied[lane] = False
         for unit in range(lane, NUM_UNITS, NUM_LANES):
             if not self.is_done(unit):
                 if unit in self.holder:
                     self.old_tokens.append((unit, self.holder.pop(unit)[1]))
-                self.state[unit] = "dead" if self.state[unit] == "dead" else "free"
+                self.state[unit] = "dead" if self.state[unit] == "dead" and not revives else "free"
                 self.attempts[unit] = 0
+
+    @precondition(lambda self: self.num_upheavals < MAX_UPHEAVALS)
+    @rule()
+    def another_driver_takes_over(self) -> None:
+        """Units and leases stay as they are; the driver before can take nothing back any more."""
+        self.num_upheavals += 1
+        before = self.driver
+        self.move_clock(max(0, self.silent_ms - self.now_ms))
+        self.claim_job()
+        self.seat_lanes()
+        for call in (
+            lambda: self.registry.release_producer(before, "p"),
+            lambda: self.registry.rewind_lane(before, 0, LaneCounters()),
+        ):
+            with pytest.raises(StaleToken):
+                call()
 
     def publish(self, lane: int) -> None:
         counters = LaneCounters(head=self.heads[lane], satisfied=self.satisfied[lane])
@@ -192,28 +218,5 @@ class UnitsMachine(RuleBasedStateMachine):
         assert [one.unit for one in units.dead] == [unit for unit in range(NUM_UNITS) if self.state[unit] == "dead"]
 
 
-@pytest.fixture
-def embedded() -> Iterator[EmbeddedRedis]:
-    """A server that nobody else needs. With a slow disk it would put off writes, which a kill then loses."""
-    with memory_folder("model") as folder:
-        embedded = EmbeddedRedis(Path(folder))
-        yield embedded
-        embedded.stop()
-
-
-def test_units_behave_as_the_model(embedded: EmbeddedRedis) -> None:
-    with embedded.connect() as connected:
-        client = ClockedRedis.like(connected)
-
-        class Machine(UnitsMachine):
-            def __init__(self) -> None:
-                super().__init__(embedded, client)
-
-            def teardown(self) -> None:
-                client.delete(*job_keys(self.registry.job))
-
-        checks = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
-        run_state_machine_as_test(
-            Machine,
-            settings=settings(max_examples=40, stateful_step_count=40, deadline=None, suppress_health_check=checks),
-        )
+def test_units_behave_as_the_model() -> None:
+    run_machine(UnitsMachine, 40)

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
@@ -19,10 +20,13 @@ from cluster.watcher import Watcher
 from shared.errors import HeadraceError, JobFailed, RegistryUnreachable, StaleToken, UserError
 from shared.job_state import JobState
 from shared.ledger import ledger
+from shared.registry_facts import TrainerCounters
 from shared.registry_keys import job_keys
 from shared.registry_snapshot import Snapshot
 from shared.row_table import Rows
+from tests.chaos.simulation.bounds import Bounds
 from tests.chaos.simulation.faults import Faults
+from tests.chaos.simulation.lane_inside import lanes_of
 from tests.chaos.simulation.patches import patched
 from tests.chaos.simulation.ray_of_actors import RayOfActors
 from tests.chaos.simulation.redis_client import Server, WorldAddress
@@ -50,10 +54,10 @@ class Blind:
 
 
 class SmallWatcher(Watcher):
-    """The driver's, that files nothing; holds every look against the ledger."""
+    """The driver's, that files nothing; has every look judged."""
 
     told: "list[tuple[str, str]]"
-    imbalances: "list[str]"
+    judge: "Callable[[Snapshot], None]"
 
     def event(self, kind: str, message: str) -> None:
         self.told.append((kind, message))
@@ -61,7 +65,7 @@ class SmallWatcher(Watcher):
     def look(self) -> Snapshot | None:
         snapshot = super().look()
         if snapshot is not None:
-            self.imbalances += ledger(snapshot).imbalances()
+            self.judge(snapshot)
         return snapshot
 
     def _pass_over_what_was(self) -> None: ...
@@ -91,6 +95,7 @@ class Schedule:
         self.job = job.model_copy(update={"output": str(folder), "name": f"small-{seed}"})
         self.report = Report(seed)
         self.imbalances: list[str] = []
+        self._bounds, self.breaches = Bounds(self.small), list[str]()
         self.user, self.driver = Process("user"), Process("driver")
         self.watcher: SmallWatcher | None = None
         self.is_finished = self.is_checked = self.has_forgotten = False
@@ -137,13 +142,36 @@ class Schedule:
         if not is_right:
             self._world.errors.append(AssertionError(f"{trainer} reads another block {block} than there is"))
 
+    def check_gap(self, trainer: str, block: int, gap_rows: int) -> None:
+        """`trainer` passes over block `block`: only who yields may, and no more rows than were in it."""
+        seat = self._world.process._args[0]  # type: ignore[attr-defined]
+        there = self._expected[block] if self._is_known else self._seen.get((seat.stream, block))
+        is_right = gap_rows == self.job.stream.block_rows if there is None else gap_rows == there.num_rows
+        if trainer not in self.small.yielding or not is_right or (self._is_known and there is None):
+            self._world.errors.append(AssertionError(f"{trainer} passes over {gap_rows} rows of block {block}"))
+
     def _look(self) -> None:
         """As `headrace ledger` does, which nobody's turn protects."""
         if self._looks.random() * STEPS_A_LOOK > 1:
             return
         snapshot = self._server.snapshot(self.job.name)
         if snapshot is not None:
-            self.imbalances += [f"step {self._world.steps}: {one}" for one in ledger(snapshot).imbalances()]
+            self._judge(snapshot)
+        for lane in lanes_of(self._ray):
+            self.breaches += self._at_this_step(self._bounds.breaches(lane.index, lane.holds()))
+            if self._is_known:
+                self.breaches += self._at_this_step(lane.mismeasured(self._expected))
+            if not self.faults.hit:  # who is made anew goes back, maybe farther than the log does
+                self.breaches += self._at_this_step(lane.dropped_unread())
+
+    def _judge(self, snapshot: Snapshot) -> None:
+        """What the registry says of one moment."""
+        self.imbalances += self._at_this_step(ledger(snapshot).imbalances())
+        for number, lane in enumerate(snapshot.lanes):
+            self.breaches += self._at_this_step(self._bounds.breaches(number, lane.counters))
+
+    def _at_this_step(self, sentences: list[str]) -> list[str]:
+        return [f"step {self._world.steps}: {one}" for one in sentences]
 
     def _check_patience(self) -> None:
         if self._world.now_s > self.faults.over_s + CALM_S:
@@ -180,7 +208,9 @@ class Schedule:
         except UserError as error:
             if "is finished" in str(error):
                 outcome = Outcome.FINISHED  # and its driver was ended before it could say so
-            elif "already running" not in str(error):
+            elif "already running" in str(error):
+                self.report.num_drivers -= 1  # it drove nothing, and may have to ask for as long as the job lasts
+            else:
                 raise
             self._world.sleep(5.0)
         except (StaleToken, RegistryUnreachable):
@@ -204,7 +234,7 @@ class Schedule:
         registry = PatientRegistry(self._address.connect(), self.job.name)
         checkpoint = checkpoints.newest(self._folder) if resume else None
         watcher = SmallWatcher.__new__(SmallWatcher)
-        watcher.told, watcher.imbalances = self.report.told, self.imbalances
+        watcher.told, watcher.judge = self.report.told, self._judge
         watcher.__init__(self._address.registry(self.job.name), token, self._folder, Blind(), None)  # type: ignore[misc]
         self.watcher = watcher
         crew = Crew(self.job, self._folder, registry, token, self._address, self.small.prepared, wanted(self.job))  # type: ignore[arg-type]
@@ -220,24 +250,31 @@ class Schedule:
     def _check_end(self) -> None:
         assert self._ray.most_unanswered <= MAX_UNANSWERED, f"{self._ray.most_unanswered} pushes were unanswered"
         assert self.imbalances == [] or self.has_forgotten, self.imbalances[0]
+        assert self.breaches == [], self.breaches[0]
         snapshot = patiently(self._address.registry(self.job.name).snapshot)
         assert snapshot.job.state is JobState.FINISHED, snapshot.job.state
         assert ledger(snapshot).imbalances() == [] or self.has_forgotten  # units' sizes that it lost stay unknown
         dead = tuple(one.unit for one in snapshot.units.dead)
         assert dead in ((), self._without), f"units {dead} were set aside"
-        states = [json.loads((self._folder / "saes" / name / "weights.json").read_text()) for name in snapshot.trainers]
-        digests = {tuple(state["digest"]) for state in states}
-        assert digests == {(one.address_digest, one.bits_digest) for one in snapshot.trainers.values()}
-        assert {one.state for one in snapshot.trainers.values()} == {"finished"}
-        assert len(states) == len(self.job.trainers) and len(digests) == 1
-        if self._is_known:
-            rows = sum(block.num_rows for block in self._expected if block is not None)
-            assert {one.rows for one in snapshot.trainers.values()} == {rows}
-            assert digests == {self.small.digest(self._without if dead else ())}
+        for name, one in snapshot.trainers.items():
+            self._check_trainer(name, one, self._without if dead else ())
+        whole = {(one.address_digest, one.bits_digest) for one in snapshot.trainers.values() if not one.gap_rows}
+        assert len(snapshot.trainers) == len(self.job.trainers) and len(whole) <= 1
         for kind, message in self.report.told:
             if kind.endswith("-died") and "no longer holds" not in message:
                 guilty = self.faults.silenced if "was silent" in message else self.faults.hit
                 assert message.partition(" ")[0] in guilty, f"nothing was done to it: {message}"
+
+    def _check_trainer(self, name: str, said: TrainerCounters, without: tuple[int, ...]) -> None:
+        """It has read all, but for what it passed over because it yields, and that is written down."""
+        saved = json.loads((self._folder / "saes" / name / "weights.json").read_text())
+        digest, gaps = tuple(saved["digest"]), saved["gaps"]
+        assert said.state == "finished" and digest == (said.address_digest, said.bits_digest)
+        assert said.gap_rows == len(gaps) * self.job.stream.block_rows
+        assert name in self.small.yielding or not gaps, f"{name} passed over {gaps} and may not"
+        if self._is_known:
+            assert said.rows + said.gap_rows == sum(block.num_rows for block in self._expected if block is not None)
+            assert digest == self.small.digest(without, frozenset(gaps))
 
 
 def run_schedule(seed: int, client: redis.Redis, folder: Path) -> Report:

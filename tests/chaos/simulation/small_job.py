@@ -32,6 +32,8 @@ from trainers import Report
 HOOKPOINT = "h.0"
 SAVING_S = (0.0, 0.0, 45.0)
 """A large SAE takes longer than one may be silent."""
+LAG_S = (0.0, 0.0, 1.0, 5.0)
+"""What a trainer that yields takes for one block, so that it is left behind."""
 FORMAT = RowFormat("small", "model", "main", {HOOKPOINT: 1}, "float32")
 
 
@@ -46,6 +48,11 @@ class SmallJob:
     @property
     def num_units(self) -> int:
         return len(self.chunk_rows)
+
+    @functools.cached_property
+    def yielding(self) -> frozenset[str]:
+        """Trainers that hold up nobody."""
+        return frozenset(one.name for one in self.job.trainers if one.lag_policy == "detach")
 
     @functools.cached_property
     def prepared(self) -> Prepared:
@@ -63,28 +70,34 @@ class SmallJob:
         return _undisturbed(self, without)
 
     @functools.cache  # noqa: B019
-    def digest(self, without: tuple[int, ...] = ()) -> tuple[str, str]:
-        """Of the whole stream."""
+    def digest(self, without: tuple[int, ...] = (), gaps: frozenset[int] = frozenset()) -> tuple[str, str]:
+        """Of the whole stream, less the blocks `gaps`."""
         digest = StreamDigest()
-        for rows in self.blocks(without):
-            if rows is not None:
+        for block, rows in enumerate(self.blocks(without)):
+            if rows is not None and block not in gaps:
                 digest.update(rows)
         return digest.addresses, digest.bits
 
 
 @functools.cache
 def small_job(number: int) -> SmallJob:
-    """One of as many jobs as there are numbers."""
+    """One of as many jobs as there are numbers.
+
+    In three of ten some trainer yields; the corpus is twice as long there and the log holds a block at most, or nobody
+    would be left behind: a reader has four blocks in hand.
+    """
     draw = Random(f"job {number}")
+    num_yielding = Random(f"who yields in job {number}").choice([0, 0, 0, 0, 0, 0, 0, 1, 1, 2])
     contexts, context_tokens = draw.choice([1, 2, 3]), 2
     chunk = contexts * context_tokens
     units = tuple(
         tuple([*(chunk for _ in range(draw.randrange(3))), draw.randint(0, chunk)]) for _ in range(draw.randint(3, 9))
     )
     units = ((1,), *units[1:])  # there is a row in every corpus
+    units = units * 2 if num_yielding else units
     rows = sum(map(sum, units))
     block_rows = draw.choice([3, 4, 6])
-    raw = {
+    raw: dict[str, Any] = {
         "name": "small",
         "model": {"name": "model", "hookpoints": [HOOKPOINT]},
         "corpus": {"source": "none", "context_tokens": context_tokens, "unit_contexts": 2 * contexts},
@@ -93,12 +106,18 @@ def small_job(number: int) -> SmallJob:
             "lanes": draw.choice([1, 1, 2, 2, 3]),
             "block_rows": block_rows,
             "buffer_rows": block_rows + draw.choice([0, 3, 8]),
-            "log_bytes": draw.choice([0, 1, 2, 4]) * block_rows * FORMAT.row_bytes,
+            "log_bytes": min(draw.choice([0, 1, 2, 4]), 1 if num_yielding else 4) * block_rows * FORMAT.row_bytes,
             "spool_bytes": draw.choice([0, 0, 1, 100]) * block_rows * FORMAT.row_bytes,
             "window_units": draw.choice([None, None, 1, 2]),
         },
         "trainers": [
-            {"name": f"t{index}", "architecture": "topk", "num_latents": 8, "k": 1}
+            {
+                "name": f"t{index}",
+                "architecture": "topk",
+                "num_latents": 8,
+                "k": 1,
+                "lag_policy": "detach" if index < num_yielding else "block",
+            }
             for index in range(draw.choice([1, 2, 2, 3]))
         ],
         "tokens": max(1, int(rows * draw.choice([0.6, 0.8, 1.0, 1.0, 1.5]))),
@@ -191,7 +210,8 @@ class SmallTrainer:
     def __init__(self, config: Any, widths: dict[str, int], seed: int, total_rows: int, device: str = "cpu") -> None:
         self.config, self.seed, self.total_rows = config, seed, total_rows
         self.cursor = self.rows_read = self.gap_rows = self.steps = 0
-        self.gaps: list[Any] = []
+        self.gaps: list[int] = []
+        """Blocks that it passed over though they had rows."""
         self.scales: dict[str, float] = {}
         self.digest = StreamDigest()
 
@@ -201,6 +221,8 @@ class SmallTrainer:
     def read(self, block: int, rows: Rows) -> None:
         assert block == self.cursor and self.scales
         World.current.point()
+        if self.config.lag_policy == "detach":
+            World.current.sleep(World.current.random.choice(LAG_S))
         self.digest.update(rows)
         World.current.plan.check_read(self.config.name, block, rows)
         self.cursor += 1
@@ -208,9 +230,14 @@ class SmallTrainer:
         self.rows_read += rows.num_rows
 
     def pass_over(self, block: int, gap_rows: int = 0) -> None:
-        assert block == self.cursor and not gap_rows
-        World.current.plan.check_read(self.config.name, block, None)
+        assert block == self.cursor
+        if gap_rows:
+            World.current.plan.check_gap(self.config.name, block, gap_rows)
+            self.gaps.append(block)
+        else:
+            World.current.plan.check_read(self.config.name, block, None)
         self.cursor += 1
+        self.gap_rows += gap_rows
 
     def finish(self) -> None:
         """Nothing waits for a batch."""
@@ -239,6 +266,6 @@ class SmallTrainer:
             (temporary / "weights.json").write_text(json.dumps(self._state()))
 
     def _state(self) -> dict[str, Any]:
-        names = ("seed", "total_rows", "cursor", "rows_read", "steps", "scales")
+        names = ("seed", "total_rows", "cursor", "rows_read", "steps", "scales", "gap_rows", "gaps")
         digest = [self.digest.addresses, self.digest.bits]
         return {**{name: getattr(self, name) for name in names}, "digest": digest}
