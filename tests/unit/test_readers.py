@@ -197,6 +197,19 @@ def test_a_row_group_that_is_damaged_later_is_named(tmp_path: Path) -> None:
         read_all(corpus)
 
 
+def test_whatever_bit_of_a_footer_is_damaged_the_process_goes_on(tmp_path: Path) -> None:
+    """Of some pyarrow says so in a way that ends it: whether a list may be null no longer fits what chunks say."""
+    path = written(tmp_path, "parquet", ids=TOKENS)
+    whole, said = path.read_bytes(), []
+    for place in range(len(whole) - int.from_bytes(whole[-8:-4], "little") - 8, len(whole) - 8):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 1 << place % 8]) + whole[place + 1 :])
+        try:
+            opened(path, tokens_column="ids")
+        except UserError as error:
+            said.append(str(error))
+    assert any("a.parquet: its footer is damaged: " in one for one in said), said
+
+
 def test_each_row_group_is_decoded_once_in_an_epoch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     corpus = opened(written(tmp_path, "parquet", text=TEXTS * 4))
     decoded: list[int] = []
