@@ -23,8 +23,10 @@ def export_features(run_folder: Path, to: str, out: Path, names: Sequence[str], 
     """Writes the features of the SAEs called `names`, or all; of `latents`, or all. Gives the folders written.
 
     Raises:
-        UserError: nothing has been collected for one of them, or it has no such latent.
+        UserError: nothing has been collected for one of them, it has no such latent, or `out` is a file.
     """
+    if out.exists() and not out.is_dir():
+        raise UserError(f"{out} is a file; give a folder for what is exported")
     bench, folders = Workbench.open(run_folder), []
     for store in open_stores(run_folder, names).values():
         size = store.meta.num_latents

@@ -15,6 +15,7 @@ from features.context import Context
 from features.contrast import ContrastSet, contrast
 from features.explanations import Explanations
 from features.labels import Label, Labels
+from features.patterns import SOURCE
 from features.similarity import read_direction, similar_to
 from features.store import open_stores
 from features.word_search import latents_called, latents_on, spelling
@@ -137,10 +138,10 @@ class FeatureSearch:
         return before, strongest, after
 
     def _texts(self, name: str) -> dict[int, list[str]]:
-        """What is said of each latent."""
+        """What is said of each latent; patterns are pieces of contexts, which are looked through themselves."""
         said = {latent: [label.text, *label.tags] for latent, label in self._labels[name].items()}
         for latent, explanations in Explanations(self._stores[name].folder).all().items():
-            said.setdefault(latent, []).extend(one.text for one in explanations)
+            said.setdefault(latent, []).extend(one.text for one in explanations if one.source != SOURCE)
         return said
 
     @cached_property

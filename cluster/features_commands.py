@@ -85,8 +85,10 @@ def search(
 ) -> None:
     """Find latents by words, by contrast between prompts, by direction; or tell how odd a text is to the SAEs."""
     wanted = {"WORDS": words, "--contrast": contrast, "--like": like, "--odd": odd}
-    if sum(bool(one) for one in wanted.values()) != 1:
-        raise UserError(f"search needs one of {', '.join(wanted)}")
+    if bool(words) + sum(one is not None for one in (contrast, like, odd)) != 1:
+        raise UserError(f"search needs exactly one of {', '.join(wanted)}")
+    if words and not " ".join(words).strip():
+        raise UserError("WORDS must hold a letter or a sign, got blanks alone")
     from features.contrast import load_set
 
     prompts = load_set(contrast) if contrast else None

@@ -10,6 +10,7 @@ from cluster.catalog_query import NUMBERS, Said, spoken
 from cluster.vocabulary import Vocabulary
 from features.context import BINS, TOP, Context
 from features.explanations import Explanation, Score
+from features.histogram import half_octave
 from features.labels import Label
 from features.store import FeatureStore, LatentRecord, Neighbor
 
@@ -63,14 +64,14 @@ def groups(
 
 
 def bounds(name: str, max_act: float) -> tuple[float, float]:
-    """Of a range of activation: half an octave each below the greatest, the first all below (features.context)."""
+    """Of a range of activation: the half-octave that holds the greatest, and those below; the first is all the rest."""
     number = BINS.index(name)
-    high = max_act * 2 ** (-(len(BINS) - 1 - number) / 2)
-    return (0.0 if number == 0 else high / 2**0.5), high
+    half = int(half_octave(np.array([max_act], np.float32))[0]) - (len(BINS) - 1 - number)
+    return (0.0 if number == 0 else 2 ** (half / 2)), min(2 ** ((half + 1) / 2), max_act)
 
 
 def bin_shares(record: LatentRecord, edges: Sequence[float]) -> dict[str, float]:
-    """The share of firings in each range, by the histogram, as if they lay evenly (in octaves) within its bins."""
+    """The share of firings in each range, by the histogram, whose bins are half-octaves too."""
     total = float(record.histogram.sum())
     if total == 0:
         return {}

@@ -47,6 +47,8 @@ def score(
             raise UserError(f"--method must be one of {', '.join(METHODS)}, got {one!r}")
     if source not in SOURCES:
         raise UserError(f"--source must be one of {', '.join(SOURCES)}, got {source!r}")
+    if endpoint is not None and not endpoint.startswith(("http://", "https://")):
+        raise UserError(f"--endpoint must begin with http:// or https://, got {endpoint!r}")
     if (endpoint is None) != (model is None):
         raise UserError("--endpoint and --model go together: where the judge is, and what it is called there")
     from cluster.job_place import find_run
@@ -101,6 +103,8 @@ def _judge(bench: Any, subject: Any, latents: list[int], asked: _Asked) -> dict[
     judge = Judge(asked.endpoint, asked.model, known, asked.key, asked.concurrency, asked.timeout_s)
     with _progress("judging", len(planned.latents)) as advance:
         outcome = run_score.score_by_judge(subject, planned, methods, judge, advance)
+    if outcome.spent.failed and not outcome.spent.calls + outcome.spent.stored:
+        raise UserError(f"{asked.endpoint} gave no answer ({judge.newest_failure}); nothing was judged")
     err.print(spent_sentence(outcome.spent, outcome.done), highlight=False)
     return {"cost": planned.cost.__dict__, "spent": outcome.spent.__dict__, "done": outcome.done.__dict__}
 

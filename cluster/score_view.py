@@ -15,7 +15,7 @@ from features.scoring import Cost, Done
 def cost_sentence(cost: Cost, num_latents: int, left_out: int) -> str:
     """`20 latents: 380 calls, about 285k tokens in questions, at most 41k in answers`."""
     asked, answered = count(cost.prompt_tokens), count(cost.completion_tokens)
-    told = f"{plural(num_latents, 'latent')}: {plural(cost.calls, 'call')} that are not answered yet"
+    told = f"{plural(num_latents, 'latent')}: {plural(cost.calls, 'call')} not answered yet"
     told += f", about {asked} tokens in questions, at most {answered} in answers"
     return told + (f"; the limit leaves out {plural(left_out, 'latent')}" if left_out else "")
 

@@ -18,10 +18,10 @@ HEADINGS = {
     "positive_share": "fires with",
     "negative_share": "without",
     "loss_rise_positive": "Δloss with",
-    "loss_rise_negative": "without",
+    "loss_rise_negative": "Δloss without",
 }
 """Of the numbers that a table has room for."""
-PLACES = {"contexts": 0, "difference": 2, "cosine": 3}
+PLACES = {"contexts": 0, "difference": 2, "cosine": 3, "loss_rise_positive": 3, "loss_rise_negative": 3}
 WIDTH = 20
 """Letters of a context on either side."""
 SHOWN_TOKENS = 8
@@ -70,7 +70,7 @@ def _number(value: float | int | None, places: int) -> str:
 
 def _context(one: Found) -> Text:
     before, strongest, after = (part.replace("\n", "↵") for part in one.context)
-    shown = Text.assemble((before[-WIDTH:], FAINT), (strongest, STRONG), (after[:WIDTH], FAINT))
+    shown = Text.assemble((before[-WIDTH:], FAINT), (f"⟦{strongest}⟧", STRONG), (after[:WIDTH], FAINT))
     whole = Text.assemble((f"{one.label}  ", "green"), shown) if one.label else shown
     whole.no_wrap, whole.overflow = True, "ellipsis"
     return whole

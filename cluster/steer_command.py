@@ -22,7 +22,10 @@ def steer(
     strength: Annotated[list[float] | None, typer.Option(help="Of --unit; a factor for scale; likewise.")] = None,
     unit: Annotated[str, typer.Option(help="max: the latent's largest activation; or absolute.")] = "max",
     on: Annotated[str, typer.Option(help="prompt, generated or both.")] = "both",
-    dose: Annotated[str | None, typer.Option(help="Strengths with commas between: what each of them does.")] = None,
+    dose: Annotated[
+        str | None,
+        typer.Option(help="Doses with commas between, of which each multiplies the strengths: what it does."),
+    ] = None,
     target: Annotated[
         list[str] | None, typer.Option(help="With --dose: a word to count; default: what the latents promote.")
     ] = None,

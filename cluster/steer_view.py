@@ -31,8 +31,8 @@ def comparison_view(facts: Facts) -> RenderableType:
 def side_by_side(prompt: str, baseline: str, steered: str) -> Table:
     """The two texts after the prompt."""
     table = Table.grid(expand=True, padding=(0, 2))
-    table.add_column(ratio=1)
-    table.add_column(ratio=1)
+    table.add_column(ratio=1, overflow="fold")
+    table.add_column(ratio=1, overflow="fold")
     table.add_row(Text("as it is", "dim"), Text("steered", "dim"))
     table.add_row(*(Text(prompt) + Text(one, "bold") for one in (baseline, steered)))
     return table
@@ -54,7 +54,7 @@ def while_writing(prompt: str, console: Console) -> Iterator[Callable[[str, str]
 def doses_view(facts: Facts) -> RenderableType:
     """`facts` as `run_steer.dose_turns` gives them."""
     has_targets = bool(facts["targets"])
-    columns = ("strength", "KL", "surprise", *(("targets", "likely") if has_targets else ()), "writes")
+    columns = ("dose", "KL", "surprise", *(("targets", "likely") if has_targets else ()), "writes")
     table = plain_table(*columns, left=("writes",))
     for one in facts["doses"]:
         numbers = [f"{one['strength']:g}", decimals(one["kl"], 3), decimals(one["loss"], 2)]

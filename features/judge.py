@@ -73,8 +73,12 @@ class Judge:
         self._url = endpoint.rstrip("/") + "/chat/completions"
         self._first_wait_s = first_wait_s
         self._free = asyncio.Semaphore(concurrency)
+        self._usage: dict[str, dict[str, Any]] = {}
+        """request -> tokens, of answers that nobody has kept yet."""
         self._refusal = ""
         """Why nothing more is asked."""
+        self.newest_failure = ""
+        """Why the newest call that was given up was."""
         headers = {"Authorization": f"Bearer {key}"} if key else {}
         self._client = httpx.AsyncClient(headers=headers, timeout=timeout_s)
 
@@ -85,7 +89,7 @@ class Judge:
         await self._client.aclose()
 
     async def ask(self, messages: Messages, max_tokens: int) -> str:
-        """The answer, from what is stored or from the endpoint.
+        """The answer, from what is stored or from the endpoint; `keep` writes it down.
 
         Raises:
             NoAnswer: it did not come, or was none, after several tries.
@@ -101,8 +105,14 @@ class Judge:
         self.spent.calls += 1
         self.spent.prompt_tokens += int(usage.get("prompt_tokens") or 0)
         self.spent.completion_tokens += int(usage.get("completion_tokens") or 0)
-        self.answers.add(name, answer, usage)
+        self._usage[name] = usage
         return answer
+
+    def keep(self, messages: Messages, max_tokens: int, answer: str) -> None:
+        """Stores an answer that could be read, so that it is not paid for again."""
+        name = request_hash(request_body(self.model, messages, max_tokens))
+        if self.answers.get(name) is None:
+            self.answers.add(name, answer, self._usage.pop(name, {}))
 
     async def _patiently(self, body: dict[str, Any]) -> tuple[str, dict[str, Any]]:
         """Answer and usage; asks again, later and later, what failed for a reason that may pass."""
@@ -114,6 +124,7 @@ class Judge:
                 return outcome
             if tried == TRIES:
                 self.spent.failed += 1
+                self.newest_failure = outcome.reason
                 raise NoAnswer(f"{self._url}: {outcome.reason}")
             self.spent.retries += 1
             await asyncio.sleep(wait_s(tried, outcome.retry_after_s, self._first_wait_s))

@@ -169,12 +169,14 @@ class Scorer:
     async def _read(self, asked: Messages, limit: int, read: Callable[[str], T | None], reminder: str) -> T | None:
         """What `read` makes of the answer, or of a second one; None where neither can be read or comes at all."""
         try:
-            answer = await self.judge.ask(asked, limit)
-            found = read(answer)
-            if found is not None:
-                return found
-            again = [{"role": "assistant", "content": answer}, {"role": "user", "content": reminder}]
-            return read(await self.judge.ask([*asked, *again], limit))
+            said = [(asked, await self.judge.ask(asked, limit))]
+            if (found := read(said[0][1])) is None:
+                again = [{"role": "assistant", "content": said[0][1]}, {"role": "user", "content": reminder}]
+                said.append(([*asked, *again], await self.judge.ask([*asked, *again], limit)))
+                found = read(said[1][1])
+            for question, answer in said if found is not None else ():
+                self.judge.keep(question, limit, answer)
+            return found
         except NoAnswer as error:
             log.warning("no answer: %s", error)
             return None

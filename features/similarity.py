@@ -39,4 +39,6 @@ def read_direction(path: Path) -> np.ndarray:
     found = np.asarray(found, np.float32).squeeze()
     if found.ndim != 1 or not np.isfinite(found).all():
         raise UserError(f"{path} must hold one vector of finite numbers, got the shape {list(found.shape)}")
+    if not found.any():
+        raise UserError(f"{path} holds zeros alone, which have no direction")
     return found

@@ -183,7 +183,7 @@ def open_stores(run_folder: Path, names: Sequence[str] = ()) -> dict[str, Featur
     """
     known = stored(run_folder)
     if not known:
-        raise UserError(f"{run_folder} has no features yet; collect them with: headrace features collect RUN")
+        raise UserError(f"{run_folder} has no features yet; collect them with: headrace features collect {run_folder}")
     for name in names:
         if name not in known:
             raise UserError(f"{run_folder} has no features of {name}; it has those of {', '.join(known)}")

@@ -10,7 +10,7 @@ export function explanations(one) {
   const raters = !source.isExport && one.groups.length > 0;
   return h("section", { class: "card", id: "explanations" }, h("h2", null, "Explanations"),
     one.explanations.length ? one.explanations.map((each) => explanation(one, each, raters))
-      : h("p", { class: "note" }, "None yet: ", h("code", null, `headrace features score ${one.run}`)),
+      : h("p", { class: "note" }, "None yet: ", h("code", null, `headrace features score ${one.run} --sae ${one.sae} --latent ${one.latent}`)),
     one.other_scores.length > 0 && h("details", null, h("summary", null, "scores of older explanations"), one.other_scores.map(score)));
 }
 

@@ -11,7 +11,7 @@ export function spelt(text) {
   return parts.map((one) =>
     one === "\n" ? [h("span", { class: "mark" }, "↵"), h("span", { class: "break" }, "\n")]
       : one === "\t" ? h("span", { class: "mark" }, "⇥")
-        : one.startsWith("   ") ? h("span", { class: "run" }, one) : one);
+        : one.startsWith("   ") ? h("span", { class: "blanks" }, one) : one);
 }
 
 // `values` of `tokens`; `full` is the value of the warmest colour. Below 0 it is the other colour.

@@ -219,6 +219,13 @@ def test_what_cannot_be_exported_is_a_sentence(run: Path, tmp_path: Path, capsys
     assert "planted has latents 0 to 11, got --latent 12" in capsys.readouterr().err
 
 
+def test_a_file_is_no_place_for_an_export(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "notes.md").write_text("mine")
+    assert exit_code(["features", "export", str(run), str(tmp_path / "notes.md"), "--to", "openai"]) == 2
+    assert "notes.md is a file; give a folder" in capsys.readouterr().err
+    assert (tmp_path / "notes.md").read_text() == "mine"
+
+
 def test_equal_bins_hold_every_activation_once() -> None:
     acts = np.random.default_rng(0).exponential(size=5000)
     edges = np.array(EDGES)

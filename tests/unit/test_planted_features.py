@@ -98,6 +98,9 @@ def test_a_direction_finds_its_latent(searcher: FeatureSearch, store: FeatureSto
     assert len(searcher.by_direction(str(tmp_path / "direction.npy"), 4)) == 4
     with pytest.raises(UserError, match="is neither SAE/LATENT"):
         searcher.by_direction("half/x", 2)
+    np.save(tmp_path / "nothing.npy", np.zeros(32, np.float32))
+    with pytest.raises(UserError, match="holds zeros alone"):
+        searcher.by_direction(str(tmp_path / "nothing.npy"), 2)
     np.save(tmp_path / "short.npy", directions[0, :5])
     with pytest.raises(UserError, match="has 5 values"):
         searcher.by_direction(str(tmp_path / "short.npy"), 2)
@@ -122,7 +125,9 @@ def test_the_command_tells_of_each_search(run: Path, capsys: pytest.CaptureFixtu
     assert exit_code(["features", "search", str(run), "--odd", "((((", "--sae", "planted"]) == 0
     assert "ordinary text" in capsys.readouterr().out
     assert exit_code(["features", "search", str(run)]) == 2
-    assert "search needs one of WORDS, --contrast, --like, --odd" in capsys.readouterr().err
+    assert "search needs exactly one of WORDS, --contrast, --like, --odd" in capsys.readouterr().err
+    assert exit_code(["features", "search", str(run), " "]) == 2
+    assert "WORDS must hold a letter or a sign" in capsys.readouterr().err
     assert exit_code(["features", "search", str(run), "--contrast", "nope"]) == 2
     assert "dangerous_content" in capsys.readouterr().err
 

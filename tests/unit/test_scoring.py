@@ -242,6 +242,30 @@ def test_an_endpoint_that_is_not_there_is_no_answer(tmp_path: Path) -> None:
         asyncio.run(ask())
 
 
+@pytest.mark.parametrize(
+    ("endpoint", "said"),
+    [
+        ("http://127.0.0.1:9/v1", "127.0.0.1:9/v1 gave no answer (ConnectError); nothing was judged"),
+        ("notaurl", "--endpoint must begin with http:// or https://, got 'notaurl'"),
+    ],
+)
+def test_a_judge_that_cannot_be_reached_is_said_in_a_sentence(
+    run_folder: Path, endpoint: str, said: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("features.judge.LONGEST_WAIT_S", 0.001)
+    words = ["--sae", SAE, "--latent", "1", "--endpoint", endpoint, "--model", "m", "--method", "quick", "--yes"]
+    assert exit_code(["features", "score", str(run_folder), *words]) == 2
+    assert said in " ".join(capsys.readouterr().err.split())
+
+
+def test_what_could_not_be_read_is_asked_for_again_next_time(subject: Subject, tmp_path: Path) -> None:
+    with rule_judge(["chatter"] * 2) as judge:
+        first, _ = scored(subject, judge, tmp_path, [1], methods=[METHODS["quick"]], concurrency=1)
+        assert first.done.unexplained == [1]
+        second, _ = scored(subject, judge, tmp_path, [1], methods=[METHODS["quick"]], concurrency=1)
+    assert second.done.unexplained == [] and second.done.scored == 1
+
+
 def test_waiting_doubles_and_heeds_what_the_endpoint_asks_for() -> None:
     for tried in range(1, 6):
         assert 0.5 * 2 ** (tried - 1) <= wait_s(tried, None, 1.0) <= 2 ** (tried - 1)

@@ -111,7 +111,7 @@ def test_it_prints_side_by_side_and_a_line_a_dose(run_folder: Path, capsys: pyte
     assert exit_code(asked) == 0
     assert "as it is" in (said := capsys.readouterr().out) and "KL" in said and f"{SAE} · latent 1 · add 1" in said
     assert exit_code([*asked, "--dose", "0,2", "--samples", "2"]) == 0
-    assert "strength" in (said := capsys.readouterr().out) and "' cat'" in said
+    assert "dose" in (said := capsys.readouterr().out) and "' cat'" in said
 
 
 @pytest.mark.parametrize(

@@ -113,8 +113,12 @@ def test_shares_of_ranges_are_those_of_the_histogram(store, made):
     record = store.record(made[1])
     shares = bin_shares(record, EDGES)
     assert sum(shares.values()) == pytest.approx(1.0) and min(shares.values()) >= 0
-    low, high = bounds("bin7", record.max_act)
-    assert high == record.max_act and low == pytest.approx(record.max_act / 2**0.5)
+    assert bounds("bin7", record.max_act)[1] == record.max_act
+    drawn = [one for one in store.contexts(made[1]) if one.group.startswith("bin")]
+    assert len({one.group for one in drawn}) > 2
+    for one in drawn:
+        low, high = bounds(one.group, record.max_act)
+        assert low <= one.max_act <= high, (one.group, one.max_act)
 
 
 def test_what_is_not_there_is_a_sentence(client):

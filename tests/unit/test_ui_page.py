@@ -45,6 +45,7 @@ def opened(browser: Any, origin: str) -> Iterator[Any]:
 def test_runs_are_listed_and_one_shows_its_curves(opened):
     opened.wait_for_selector(".card.run >> nth=1")
     assert "500M of 500M tokens" in opened.inner_text("#run-whole")
+    assert opened.locator("#run-whole").bounding_box()["width"] > 600
     opened.click("#run-whole h2 a")
     opened.wait_for_selector("#lags .scatterlayer .trace", state="attached")
     assert opened.locator("#fvu-by-tokens .scatterlayer .trace").count() == 7
