@@ -42,7 +42,7 @@ export async function random(name, sae) {
   return alive[Math.floor(Math.random() * alive.length)];
 }
 
-// As cluster/ui_catalog.py does it, in the same order.
+// As cluster/catalog_query.py does it, in the same order.
 export async function catalog(name, sae, query) {
   const all = await value("catalog", name, sae);
   const places = sorted(all, kept(all, query), query);

@@ -46,6 +46,10 @@ class Rater {
   end() {
     const author = h("input", { id: "rater", placeholder: "your name", value: localStorage.getItem("author") || "" });
     const save = async () => {
+      if (!author.value.trim()) {
+        say("give your name first: ratings of several people stay apart by it", true);
+        return author.focus();
+      }
       localStorage.setItem("author", author.value);
       try {
         this.saved(await source.rate(this.run, this.sae, this.number, { explanation: this.explanation, ratings: this.ratings, author: author.value }));
