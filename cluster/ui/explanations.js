@@ -22,7 +22,7 @@ function explanation(one, each, raters) {
 }
 
 function score(one) {
-  const rows = one.examples.map((example) => [example.group, short(example.max_act), short(example.expected),
+  const rows = one.examples.map((example) => [example.group.replace(/^bin/, "range "), short(example.max_act), short(example.expected),
     h("span", { class: isRight(example) ? "good" : "bad" }, example.answered === null ? NONE : short(example.answered)), h("span", { class: "judged" }, example.text)]);
   const failed = one.numbers.failed ? ` · ${plural(one.numbers.failed, "answer")} failed` : "";
   const points = (one.numbers.curve || []).map((point, at) => [at, point.mean]);

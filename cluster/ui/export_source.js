@@ -23,8 +23,9 @@ export const plotly = () => script("plotly.min.js").then(() => window.Plotly);
 export const saes = (name) => value("saes", name);
 
 export async function latent(name, sae, number) {
+  const size = (await saes(name)).find((one) => one.trainer === sae)?.num_latents;
+  if (!(number >= 0 && number < size)) throw new Error(size ? `${sae} has latents 0 to ${size - 1}, got ${number}` : `run ${name} has no features of an SAE named ${sae}`);
   const found = (await value("latents", name, sae, Math.floor(number / GROUP)))[number];
-  if (!found) throw new Error(`${sae} has no latent ${number}`);
   const words = await value("vocabulary", name);
   return { ...found, groups: found.groups.map((group) => ({ ...group, contexts: group.contexts.map((one) => whole(one, words)) })) };
 }

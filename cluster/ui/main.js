@@ -10,6 +10,7 @@ import { here } from "headrace/route";
 import { runView } from "headrace/run";
 import { runsView } from "headrace/runs";
 import { steerView } from "headrace/steer";
+import * as source from "headrace/source";
 
 const main = document.getElementById("main");
 let current = { stop: null, keys: {} };
@@ -24,10 +25,13 @@ function viewOf({ parts }) {
   return { steer: steerView, rate: rateView }[parts[3]];
 }
 
+const ASKING = [ownTextView, steerView, rateView];
+
 async function draw() {
   const mine = ++turn, place = here(), view = viewOf(place);
   document.body.classList.add("busy");
   try {
+    if (view && source.isExport && ASKING.includes(view)) throw new Error("an export shows what was found; own text, steering and rating need the model: headrace ui");
     if (!view) throw new Error(`there is nothing at ${location.hash}`);
     const next = await view(place);
     if (mine !== turn) return next.stop?.();

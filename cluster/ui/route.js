@@ -2,7 +2,16 @@
 
 export function here() {
   const [path, query] = location.hash.replace(/^#\/?/, "").split("?");
-  return { parts: path.split("/").filter(Boolean).map(decodeURIComponent), query: new URLSearchParams(query || "") };
+  return { parts: path.split("/").filter(Boolean).map(decoded), query: new URLSearchParams(query || "") };
+}
+
+// Whoever types an address may type a % that stands for nothing.
+function decoded(part) {
+  try {
+    return decodeURIComponent(part);
+  } catch {
+    return part;
+  }
 }
 
 export function link(...parts) {

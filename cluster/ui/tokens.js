@@ -22,10 +22,19 @@ export function heat(tokens, values, full, { title = short, onclick = null, mark
     if (value !== 0 && full > 0) node.style.backgroundColor = colour(value / full);
     if (onclick) {
       node.classList.add("pick");
+      node.tabIndex = at === marked ? 0 : -1; // one stop for the Tab key, and arrows from there
       node.addEventListener("click", () => onclick(at));
+      node.addEventListener("keydown", (event) => pressed(event, node, () => onclick(at)));
     }
     return node;
   }));
+}
+
+function pressed(event, node, pick) {
+  const act = { Enter: pick, ArrowRight: () => node.nextSibling?.focus(), ArrowLeft: () => node.previousSibling?.focus() }[event.key];
+  if (!act) return;
+  event.preventDefault();
+  act();
 }
 
 function colour(share) {

@@ -104,6 +104,12 @@ def test_a_click_on_a_token_shows_what_the_latent_does_there(opened, origin, run
     opened.click(".effects .token >> nth=1")
     opened.click(".effects >> text=close")
     assert opened.locator(".effects").count() == 0
+    opened.focus("#group-top .token.marked >> nth=0")
+    opened.keyboard.press("ArrowRight")
+    assert opened.evaluate("document.activeElement.previousSibling.classList.contains('marked')")
+    opened.keyboard.press("ArrowLeft")
+    opened.keyboard.press("Enter")
+    opened.wait_for_selector(".effects table")
 
 
 def test_a_label_is_saved_and_seen_in_the_catalogue(opened, origin, runs):
@@ -184,6 +190,13 @@ def test_an_exported_page_opens_from_a_disk_and_filters_as_the_server_does(brows
     opened.wait_for_selector("#group-top .token.marked")
     assert "words about mills" in opened.inner_text("#explanations")
     assert opened.locator("#label-save, #own-text, .title a").count() == 0
+    for place, said in (
+        (f"{runs[1]}/steer", "need the model"),
+        ("64", f"{SAE} has latents 0 to 63, got 64"),
+        ("%E0", "got NaN"),
+    ):
+        opened.goto(f"{page.as_uri()}#/run/{SAE}/{place}")
+        until(opened, f"document.querySelector('main .bad')?.innerText.includes({said!r})")
     opened.goto(f"{page.as_uri()}#/whole")
     opened.wait_for_selector("#fvu-by-tokens .scatterlayer .trace", state="attached")
     opened.goto(f"{page.as_uri()}#/")
