@@ -1,18 +1,17 @@
 """`headrace features collect`: one pass of a run's model over text that its SAEs have not read, for all of them."""
 
 import shutil
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from cluster.collection_pass import SAVE_S, CollectionPass
 from cluster.evaluation import Subject
+from cluster.progress_bar import progress_bar
 from cluster.store_builder import StoreBuilder
 from cluster.subjects import Saved, find_saved, load_subjects, rows_dtype
 from cluster.unread import Text, find_text
@@ -73,7 +72,7 @@ def collect_run(
     identity = _identity(saved, subjects, text, settings)
     reading = CollectionPass(producer, subjects, job.corpus.context_tokens, settings, state, identity)
     begun = reading.collection.rows
-    with _progress(tokens, console) as on_rows:
+    with progress_bar("collecting", tokens, console or Console(quiet=True)) as on_rows:
         reading.run(text.units.num_units, tokens, on_rows, save_s)
     if reading.collection.rows == 0:
         raise UserError(f"no token of {text.source} is a row")
@@ -104,15 +103,3 @@ def _digest(folder: Path) -> str:
     """Of an SAE's weights, finished or in a checkpoint."""
     files = sorted(path for path in folder.glob("*.safetensors") if path.name != "sparsity.safetensors")
     return " ".join(file_digest(path) for path in files)
-
-
-@contextmanager
-def _progress(tokens: int, console: Console | None) -> Iterator[Callable[[int], None]]:
-    """Gives what is to be told how many rows there have been."""
-    if console is None:
-        yield lambda rows: None
-        return
-    columns = (TextColumn("collecting"), BarColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True) as bar:
-        task = bar.add_task("", total=tokens)
-        yield lambda rows: bar.update(task, completed=min(rows, tokens))

@@ -3,12 +3,11 @@
 import json
 import os
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Annotated, Any, NamedTuple
 
 import typer
 
+from cluster.progress_bar import one_by_one, progress_bar
 from cluster.screen import err, out
 from shared.errors import UserError
 
@@ -61,8 +60,8 @@ def score(
         bench = Workbench.open(folder)
         subject = run_score.subject_of(bench, sae, seed)
         latents = run_score.choose_latents(subject.store, latent or (), draw, seed)
-    with _progress("patterns", len(latents)) as advance:
-        run_score.score_patterns(bench, sae, subject, latents, advance)
+    with progress_bar("patterns", len(latents), err) as tell:
+        run_score.score_patterns(bench, sae, subject, latents, one_by_one(tell))
     facts: dict[str, Any] = {}
     if endpoint is not None and model is not None:
         asked = _Asked(endpoint, model, os.environ.get(key_env, ""), names, source, limit, yes, concurrency, timeout_s)
@@ -101,8 +100,8 @@ def _judge(bench: Any, subject: Any, latents: list[int], asked: _Asked) -> dict[
     err.print(cost_sentence(planned.cost, len(planned.latents), planned.left_out), highlight=False)
     _agree(planned.cost.calls, asked.yes)
     judge = Judge(asked.endpoint, asked.model, known, asked.key, asked.concurrency, asked.timeout_s)
-    with _progress("judging", len(planned.latents)) as advance:
-        outcome = run_score.score_by_judge(subject, planned, methods, judge, advance)
+    with progress_bar("judging", len(planned.latents), err) as tell:
+        outcome = run_score.score_by_judge(subject, planned, methods, judge, one_by_one(tell))
     if outcome.spent.failed and not outcome.spent.calls + outcome.spent.stored:
         raise UserError(f"{asked.endpoint} gave no answer ({judge.newest_failure}); nothing was judged")
     err.print(spent_sentence(outcome.spent, outcome.done), highlight=False)
@@ -116,14 +115,3 @@ def _agree(calls: int, yes: bool) -> None:
     if not sys.stdin.isatty():
         raise UserError("nobody is here to agree to the cost; give --yes")
     typer.confirm("go on?", abort=True, err=True)
-
-
-@contextmanager
-def _progress(what: str, total: int) -> Iterator[Any]:
-    """Gives what is to be called at each latent."""
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=err, transient=True) as progress:
-        task = progress.add_task(what, total=total)
-        yield lambda: progress.advance(task)
