@@ -50,6 +50,8 @@ def score(
         raise UserError(f"--endpoint must begin with http:// or https://, got {endpoint!r}")
     if (endpoint is None) != (model is None):
         raise UserError("--endpoint and --model go together: where the judge is, and what it is called there")
+    if endpoint is None and (method or source != "model"):
+        raise UserError("--method and --source say how a judge judges, and there is none: give --endpoint and --model")
     from cluster.job_place import find_run
 
     folder, _ = find_run(run)

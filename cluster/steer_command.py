@@ -40,6 +40,8 @@ def steer(
     names, modes = for_each("--sae", sae, count), for_each("--mode", mode or ["add"], count)
     strengths = for_each("--strength", strength or [1.0], count)
     doses = None if dose is None else numbers("--dose", dose)
+    if target and doses is None:
+        raise UserError("--target is counted at each dose: give --dose too")
     for one in modes:
         if one not in MODES:
             raise UserError(f"--mode must be one of {', '.join(MODES)}, got {one!r}")

@@ -246,6 +246,7 @@ def test_an_endpoint_that_is_not_there_is_no_answer(tmp_path: Path) -> None:
     ("endpoint", "said"),
     [
         ("http://127.0.0.1:9/v1", "127.0.0.1:9/v1 gave no answer (ConnectError); nothing was judged"),
+        ("", "--method and --source say how a judge judges, and there is none"),
         ("notaurl", "--endpoint must begin with http:// or https://, got 'notaurl'"),
     ],
 )
@@ -253,7 +254,8 @@ def test_a_judge_that_cannot_be_reached_is_said_in_a_sentence(
     run_folder: Path, endpoint: str, said: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("features.judge.LONGEST_WAIT_S", 0.001)
-    words = ["--sae", SAE, "--latent", "1", "--endpoint", endpoint, "--model", "m", "--method", "quick", "--yes"]
+    judge = ["--endpoint", endpoint, "--model", "m"] if endpoint else []
+    words = ["--sae", SAE, "--latent", "1", *judge, "--method", "quick", "--yes"]
     assert exit_code(["features", "score", str(run_folder), *words]) == 2
     assert said in " ".join(capsys.readouterr().err.split())
 
