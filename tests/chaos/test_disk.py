@@ -21,6 +21,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("own_ray")]
 TRAINERS = [{"name": "topk-64", "architecture": "topk", "num_latents": 64, "k": 8, "batch_rows": 16}]
 SHORT = {"trainers": TRAINERS, "tokens": 120_000, "checkpoint__every_blocks": 5}
 """120 blocks, 24 checkpoints."""
+HELD_MS = 4000
 Undisturbed = tuple[Seen, dict[str, bytes]]
 
 
@@ -35,7 +36,7 @@ def undisturbed(
 class FullDisk:
     """Fills `disk` once a checkpoint is complete, until the trainer has passed two barriers more and the job says so.
 
-    While the job is to say something the trainer is stopped, so that the stream does not come to its end before.
+    While the job is to say something the trainer is held, so that the stream does not come to its end before.
     """
 
     def __init__(self, disk: SmallDisk, run_folder: Path, trainer: str) -> None:
@@ -70,12 +71,18 @@ class FullDisk:
         yield
 
     def _held(self, is_said: Callable[[Snapshot], bool]) -> Generator[None, Snapshot, None]:
-        """Stops the trainer until it is."""
-        pid = pid_of(f"trainer-{self._trainer}")
-        os.kill(pid, signal.SIGSTOP)
-        while not is_said((yield)):
-            pass
-        os.kill(pid, signal.SIGCONT)
+        """Stops the trainer until it is, but for a moment every few seconds.
+
+        Else it would count as hung, and lanes that have yet to save would wait for it.
+        """
+        now = yield
+        while not is_said(now):
+            pid, since_ms = pid_of(f"trainer-{self._trainer}"), now.time_ms
+            os.kill(pid, signal.SIGSTOP)
+            while not is_said(now) and now.time_ms - since_ms < HELD_MS:
+                now = yield
+            os.kill(pid, signal.SIGCONT)
+            now = yield
 
 
 def test_full_disk_costs_checkpoints_and_no_rows(
