@@ -45,7 +45,9 @@ HASTE_S = 0.1
 
 STOP_FILE = "stop"
 """In the run folder: whoever makes it asks the job to save and stop, such as a script that hears a spot's notice."""
+
 ABSENT = "has not been heard of for minutes: it waits for its place in the cluster, or still loads"
+"""What the job says of a role meanwhile."""
 MAX_EVALUATOR_DEATHS = 2
 """One more, and no checkpoint is measured any more."""
 
@@ -172,7 +174,7 @@ class Controller:
             self._bury_evaluator(death)
             return
         if role.startswith("producer-"):
-            units = self._registry.release_producer(self._token, role, death.reason, death.may_be_its_works)
+            units = self._registry.release_producer(self._token, role, death.reason, death.blames_its_work)
             again = f"units {', '.join(map(str, units))} leased again" if units else "it held no unit"
             death = replace(death, reason=f"{death.reason}; {again}")
         self._deaths.add(role, death, time.monotonic())

@@ -22,14 +22,14 @@ from cluster.producer_actor import ProducerActor
 from cluster.seat import SPOOL, Seat
 from cluster.trainer_actor import TrainerActor
 from shared.config import Job
-from shared.errors import LaneClosed
+from shared.errors import JobFailed, LaneClosed
 from shared.registry import Registry
 from shared.registry_connection import RegistryAddress
 from shared.trainer_config import TrainerConfig
 
 log = logging.getLogger(__name__)
-NAME_FREE_S = 30.0
-"""The name of an actor that was killed is free again soon after."""
+NAME_TRIES, NAME_WAIT_S = 300, 0.1
+"""The name of an actor that was killed is free again soon after. Tries are counted: a driver may freeze between two."""
 ANSWER_S = 2.0
 """An actor that does not answer in this time is asked again: the driver has more to do than to wait for one."""
 ENDING_S = 10.0
@@ -218,15 +218,16 @@ class Crew:
             "scheduling_strategy": self._strategy(role),
         }
         remote_class = ray.remote(concurrency_groups=groups)(kind) if groups else ray.remote(kind)
-        deadline = time.monotonic() + NAME_FREE_S
-        while True:
+        for _ in range(NAME_TRIES):
             try:
                 return remote_class.options(**options).remote(*args)
             except ValueError:
-                if time.monotonic() > deadline:
-                    raise
                 self._end_namesake(role)
-                time.sleep(0.1)
+                time.sleep(NAME_WAIT_S)
+        raise JobFailed(
+            f"{role}: one of that name, of a driver before, has not ended; "
+            f"go on with: headrace resume {self._run_folder}"
+        )
 
     def _end_namesake(self, role: str) -> None:
         """Ends an actor of a driver that hung: it holds its name, and no valid token.

@@ -20,7 +20,7 @@ class Death:
     """Continues the sentence `producer-1 …`."""
 
     @property
-    def may_be_its_works(self) -> bool:
+    def blames_its_work(self) -> bool:
         """Whether what it worked at may have killed it: not where its machine went away."""
         return self.cause is not Cause.NODE_LOST
 

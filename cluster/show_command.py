@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from cluster.screen import err, out
+from shared.errors import UserError
 
 BRIEF_CONTEXTS, CONTEXTS = 3, 10
 """Of each latent: in a list, and where latents are named."""
@@ -29,6 +30,8 @@ def show(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Show latents with their contexts, promoted tokens and explanations: some by number, or the first of a list."""
+    if latent and (sort or text or tag or ascending or min_density > 0 or max_density < 1):
+        raise UserError("--latent names latents, and the options of a list choose others: give one or the other")
     from cluster.job_place import find_run
 
     folder, _ = find_run(run)

@@ -8,20 +8,20 @@ from cluster import checkpoints
 from cluster.controller import Outcome
 from shared.config import Job
 from shared.registry_snapshot import Snapshot
+from tests.chaos import trial
+from tests.chaos.trial import Undisturbed
 from tests.integration.scenario import TRAINERS, Seen, held_until, make_job, run, stop, weights, when_block
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("own_ray")]
 SLOW = {"name": "topk-slow", "architecture": "topk", "num_latents": 512, "k": 8, "batch_rows": 16}
 SHORT = {"trainers": [SLOW, TRAINERS[2]]}
-Undisturbed = tuple[Seen, dict[str, bytes]]
 
 
 @pytest.fixture(scope="module")
 def undisturbed(
     tmp_path_factory: pytest.TempPathFactory, own_ray: None, gpt2_folder: str, corpus_folder: str
 ) -> Undisturbed:
-    job = make_job(tmp_path_factory.mktemp("undisturbed"), gpt2_folder, corpus_folder, **SHORT)
-    return run(job), weights(job)
+    return trial.undisturbed(make_job(tmp_path_factory.mktemp("undisturbed"), gpt2_folder, corpus_folder, **SHORT))
 
 
 def damage(path: Path) -> None:
@@ -33,7 +33,7 @@ def damage(path: Path) -> None:
 
 def ended_as(seen: Seen, job: Job, undisturbed: Undisturbed) -> bool:
     """Whether it ended with the rows and weights of the one that nothing happened to."""
-    same = seen.digests == undisturbed[0].digests and weights(job) == undisturbed[1]
+    same = seen.digests == undisturbed.digests and weights(job) == undisturbed.weights
     return same and seen.outcome is Outcome.FINISHED and seen.imbalances == []
 
 

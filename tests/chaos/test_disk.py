@@ -14,7 +14,9 @@ from cluster.metrics_store import read_metrics
 from shared.job_state import JobState
 from shared.registry import Registry
 from shared.registry_snapshot import Snapshot
-from tests.integration.scenario import Seen, make_job, pid_of, run, weights
+from tests.chaos import trial
+from tests.chaos.trial import Undisturbed
+from tests.integration.scenario import make_job, pid_of, run, weights
 from tests.small_disk import Mount, SmallDisk
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("own_ray")]
@@ -22,15 +24,13 @@ TRAINERS = [{"name": "topk-64", "architecture": "topk", "num_latents": 64, "k": 
 SHORT = {"trainers": TRAINERS, "tokens": 120_000, "checkpoint__every_blocks": 5}
 """120 blocks, 24 checkpoints."""
 HELD_MS = 4000
-Undisturbed = tuple[Seen, dict[str, bytes]]
 
 
 @pytest.fixture(scope="module")
 def undisturbed(
     tmp_path_factory: pytest.TempPathFactory, own_ray: None, gpt2_folder: str, corpus_folder: str
 ) -> Undisturbed:
-    job = make_job(tmp_path_factory.mktemp("undisturbed"), gpt2_folder, corpus_folder, **SHORT)
-    return run(job), weights(job)
+    return trial.undisturbed(make_job(tmp_path_factory.mktemp("undisturbed"), gpt2_folder, corpus_folder, **SHORT))
 
 
 class FullDisk:
@@ -97,7 +97,7 @@ def test_full_disk_costs_checkpoints_and_no_rows(
     assert any("nothing is in the way" in message for message in seen.events), seen.events
     newest = checkpoints.newest(tmp_path / "run")
     assert newest is not None and witness.kept is not None and newest.block > witness.kept
-    assert weights(job) == undisturbed[1]
+    assert weights(job) == undisturbed.weights
     assert read_metrics(tmp_path / "run").num_rows > 0
     assert not any("died" in message for message in seen.events)
 
@@ -120,5 +120,5 @@ def test_disk_of_the_registry_too_may_be_full_for_a_while(
 
     seen = run(job, meanwhile=meanwhile)
     assert seen_at and seen.outcome is Outcome.FINISHED and seen.imbalances == []
-    assert weights(job) == undisturbed[1]
+    assert weights(job) == undisturbed.weights
     assert not any("died" in message for message in seen.events), seen.events

@@ -42,8 +42,8 @@ def test_other_errors_of_ours_may_pass_by_themselves(error: Exception) -> None:
 
 def test_a_machine_that_goes_away_is_no_fault_of_what_was_worked_at() -> None:
     gone = death_of(died("The actor died because its node has died."))
-    assert gone.cause is Cause.NODE_LOST and not gone.may_be_its_works
-    assert death_of(died(RAY_ON_SIGKILL)).may_be_its_works
+    assert gone.cause is Cause.NODE_LOST and not gone.blames_its_work
+    assert death_of(died(RAY_ON_SIGKILL)).blames_its_work
 
 
 def test_foreign_error_is_one_line() -> None:

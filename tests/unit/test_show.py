@@ -61,6 +61,7 @@ def test_a_list_is_sorted_and_filtered(made, capsys):
     [
         (["--sae", "wid"], "run run has no features of an SAE named wid; it has those of wide, narrow"),
         (["--sae", SAE, "--latent", "64"], "wide has latents 0 to 63, got 64"),
+        (["--sae", SAE, "--latent", "1", "--tag", "mill"], "--latent names latents, and the options of a list choose"),
         (["--sae", SAE, "--sort", "size"], "sort must be one of latent, fired, density"),
     ],
 )
