@@ -15,8 +15,8 @@ import pytest
 from shared.block_log import BlockLog
 from tests.chaos.simulation.fleet import run_schedules, run_share
 
-NUM_SCHEDULES = 6000
-"""Some eight minutes on two cores; `make chaos` runs ten thousand."""
+NUM_SCHEDULES = 10_000
+"""Some thirteen minutes on two cores."""
 
 
 def test_what_a_schedule_finds_at_its_end_fails_it(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -50,21 +50,6 @@ def oldest_in_memory(log: BlockLog) -> Any:
 class Unbalanced:
     def imbalances(self) -> list[str]:
         return ["a row is nowhere"]
-
-
-@pytest.mark.parametrize(
-    "seed",
-    [
-        pytest.param(4913, id="a checkpoint is pruned while a lane is made from it"),
-        pytest.param(9921, id="another driver removes a part before it is sealed"),
-        pytest.param(5923, id="Redis is away when somebody looks last"),
-        pytest.param(6120, id="Redis forgets who has saved for a stop"),
-        pytest.param(6259, id="Redis forgets that a trainer has finished"),
-    ],
-)
-def test_schedules_that_once_failed(seed: int) -> None:
-    """Long after the others, which found nothing; what happens in one changes with the code, so they may age."""
-    assert not [words for _, share in run_schedules(range(seed, seed + 1), 1) for words in share.values()]
 
 
 @pytest.mark.slow

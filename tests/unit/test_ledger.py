@@ -7,7 +7,7 @@ import pytest
 from shared.job_state import JobState
 from shared.ledger import blocks_below, ledger, rows_below
 from shared.registry import Registry
-from shared.registry_facts import LaneCounters, Lease, TrainerCounters
+from shared.registry_facts import LaneCounters, Lease, StreamPoint, TrainerCounters
 from shared.registry_snapshot import JobFacts, LaneFacts, Snapshot, UnitFacts
 from tests.redis_fixtures import ask_for_unit, claim
 
@@ -113,3 +113,22 @@ def test_ledger_of_a_real_registry_balances_through_a_rewind(registry: Registry,
     registry.publish_lane(0, token, LaneCounters(head=1, pushed=150, resident=50, emitted=100, next_block=2))
     found = ledger(registry.snapshot())
     assert found.imbalances() == [] and found.leased == 150
+
+
+def test_rows_of_a_unit_that_was_set_aside_half_taken_in_stay_leased_through_a_rewind(registry: Registry) -> None:
+    """Nobody announces it again; 20 of its 50 rows are in the checkpoint to which its lane goes back."""
+    driver = registry.claim_job("", "runs/demo", resume=False)
+    registry.begin_stream(driver, StreamPoint(5, 3, 100, (LaneCounters(),), {}, max_attempts=1))
+    unit = ask_for_unit(registry, "producer-0", 60_000)
+    assert isinstance(unit, Lease)
+    registry.announce_unit(unit.unit, unit.token, 50)
+    assert registry.give_back_unit(unit.unit, unit.token, "bad")
+
+    saved = LaneCounters(pushed=20, resident=20, open_rows=20)
+    registry.rewind_lane(driver, 0, saved)
+    registry.publish_lane(0, claim(registry, "lane-0"), LaneCounters(head=1, pushed=20, resident=20))
+    following = ask_for_unit(registry, "producer-0", 60_000)
+    assert isinstance(following, Lease)
+    registry.announce_unit(following.unit, following.token, 30)
+    registry.publish_lane(0, claim(registry, "lane-0"), LaneCounters(head=1, pushed=50, resident=50, open_rows=30))
+    assert ledger(registry.snapshot()).imbalances() == []
