@@ -40,13 +40,14 @@ def external_address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Regis
 
 
 @contextmanager
-def external_redis(folder: Path, host: str = "127.0.0.1") -> Iterator[RegistryAddress]:
-    """A server with a password, as a user may have one; it listens at `host`."""
+def external_redis(folder: Path, host: str = "127.0.0.1", within: tuple[str, ...] = ()) -> Iterator[RegistryAddress]:
+    """A server with a password, as a user may have one; it listens at `host`. `within` runs it: `ip netns exec …`."""
     binary = shutil.which("redis-server")
     if binary is None:
         pytest.skip("there is no redis-server on PATH to stand for a user's own")
     port, password = _free_port(), secrets.token_hex(16)
-    server = _launch(binary, folder, f'bind {host}\nport {port}\nrequirepass {password}\nsave ""\n')
+    config = f'bind {host}\nport {port}\nrequirepass {password}\nsave ""\n'
+    server = _launch(binary, folder, config, within)
     address = RegistryAddress(f"redis://:{password}@{host}:{port}/0")
     _await_answer(address)
     yield address
@@ -135,9 +136,9 @@ def _free_port() -> int:
         return port
 
 
-def _launch(binary: str, folder: Path, config: str) -> subprocess.Popen[bytes]:
+def _launch(binary: str, folder: Path, config: str, within: tuple[str, ...] = ()) -> subprocess.Popen[bytes]:
     """The configuration goes through stdin, so that no process list shows the password."""
-    server = subprocess.Popen([binary, "-"], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, cwd=folder)
+    server = subprocess.Popen([*within, binary, "-"], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, cwd=folder)
     assert server.stdin is not None
     server.stdin.write(config.encode())
     server.stdin.close()

@@ -47,6 +47,8 @@ class Trial:
 
     fault: Fault
     is_tried: bool = False
+    target: str = ""
+    """The role that it was done to: `producer-1`."""
     is_survived: bool = False
     detection_s: float | None = None
     """Until the driver, or whoever waits for it, knew."""

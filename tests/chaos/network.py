@@ -15,6 +15,8 @@ from tests.chaos.node_cluster import STORE_BYTES
 from tests.integration.ray_cluster import ROOT
 
 STOP_S = 30.0
+ALL_ACTORS = 12
+"""CPUs that those of a small job reserve, and some more."""
 SEVERAL_MACHINES = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
 """Tests set it to 0, so that Ray listens on loopback only; `ray start` then joins no cluster."""
 
@@ -58,25 +60,22 @@ class Place:
         _ip("-n", name, "link", "set", f"{name}b", "up")
         _ip("-n", name, "link", "set", "lo", "up")
 
-    def start_node(self, cluster_address: str) -> None:
-        """A node of that Ray cluster, with room for all actors of a small job; it joins after a while."""
+    @property
+    def within(self) -> tuple[str, ...]:
+        """What runs the command that follows in it."""
+        return "ip", "netns", "exec", self._name
+
+    def call(self, *words: str, **variables: str) -> subprocess.Popen[bytes]:
+        """Starts a Python module in it, as on a machine of a cluster of several."""
+        environment, quiet = {**os.environ, SEVERAL_MACHINES: "1", **variables}, subprocess.DEVNULL
+        command = [*self.within, sys.executable, "-m", *words]
+        return subprocess.Popen(command, cwd=ROOT, env=environment, stdout=quiet, stderr=quiet)
+
+    def start_node(self, cluster_address: str, num_cpus: int = ALL_ACTORS) -> None:
+        """A node of that Ray cluster, by default with room for all actors of a small job; it joins after a while."""
         where = ["--address", cluster_address, "--node-ip-address", self.address]
-        room = ["--num-cpus", "12", "--object-store-memory", str(STORE_BYTES)]
-        words = [
-            "ip",
-            "netns",
-            "exec",
-            self._name,
-            sys.executable,
-            "-m",
-            "ray.scripts.scripts",
-            "start",
-            *where,
-            *room,
-            "--block",
-        ]
-        environment, quiet = {**os.environ, SEVERAL_MACHINES: "1"}, subprocess.DEVNULL
-        self._node = subprocess.Popen(words, cwd=ROOT, env=environment, stdout=quiet, stderr=quiet)
+        room = ["--num-cpus", str(num_cpus), "--object-store-memory", str(STORE_BYTES)]
+        self._node = self.call("ray.scripts.scripts", "start", *where, *room, "--block")
 
     @property
     def has_node(self) -> bool:
@@ -86,6 +85,10 @@ class Place:
     def cut(self) -> None:
         """No packet passes any more, either way; nobody is told."""
         _ip("link", "set", f"{self._name}a", "down")
+
+    def mend(self) -> None:
+        """Packets pass again."""
+        _ip("link", "set", f"{self._name}a", "up")
 
     def close(self) -> None:
         self.end_node()

@@ -49,10 +49,19 @@ class NodeCluster:
                 process.send_signal(number)
         return processes
 
+    @property
+    def head_pid(self) -> int:
+        """The process that knows the cluster."""
+        return self._head_process("gcs_server")
+
     def kill_head(self) -> None:
-        """The process that knows the cluster, and the raylet beside it."""
+        """That, and the raylet beside it."""
         for running in ("gcs_server", "raylet"):
-            os.kill(self._cluster.head_node.all_processes[running][0].process.pid, signal.SIGKILL)
+            os.kill(self._head_process(running), signal.SIGKILL)
+
+    def _head_process(self, running: str) -> int:
+        pid: int = self._cluster.head_node.all_processes[running][0].process.pid
+        return pid
 
     def close(self) -> None:
         self._cluster.shutdown()

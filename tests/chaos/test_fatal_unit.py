@@ -30,7 +30,7 @@ class Fate:
         self.states.add(snapshot.job.state)
         leased = snapshot.units.leased
         holder = leased.get(FATAL)
-        if holder is not None and FATAL == min(unit for unit, role in leased.items() if role == holder):
+        if holder is not None and min(unit for unit, role in leased.items() if role == holder) == FATAL:
             self._kill(holder)
         return False
 

@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -27,10 +28,12 @@ from shared.registry_snapshot import Snapshot
 from tests.chaos.cluster_jobs import ClusterJobs
 from tests.chaos.node_cluster import MARKS, NodeCluster, join, node_cluster, node_of, wake
 from tests.integration.ray_cluster import ROOT
-from tests.integration.scenario import run, weights
+from tests.integration.scenario import run, weights, when_block
 
 pytestmark = [*MARKS, pytest.mark.timeout(900)]
 LIMIT_S = 300.0
+FROZEN_S = 20.0
+"""Ray's own processes give up a head that is away for a minute."""
 
 
 @pytest.fixture(scope="module")
@@ -73,6 +76,38 @@ def test_what_was_on_a_lost_node_is_replaced_elsewhere(
     assert lost and seen.outcome is Outcome.FINISHED and seen.imbalances == []
     assert any(message.startswith(f"{role} ") for message in seen.events), seen.events
     assert len(seen.digests) == 1 and weights(job) == expected
+
+
+@pytest.mark.parametrize("turn_s", [FROZEN_S, 1.0], ids=["frozen", "slow"])
+def test_a_job_goes_on_while_the_head_is_frozen_or_slow(
+    turn_s: float, ground: ClusterJobs, cluster: NodeCluster
+) -> None:
+    """The process that knows the cluster runs a twentieth of the time, or not at all for a while."""
+    nodes, pid, striking = [cluster.add()], cluster.head_pid, list[threading.Thread]()
+
+    def strike(registry: Registry) -> None:
+        striking.append(threading.Thread(target=_hold, args=(pid, turn_s)))
+        striking[0].start()
+
+    try:
+        expected, job = ground.end(), ground.job(f"held-for-{turn_s:.0f}")
+        seen = run(job, meanwhile=when_block(9, strike))
+    finally:
+        for thread in striking:
+            thread.join()
+        cluster.remove(nodes[0])
+    assert striking and seen.outcome is Outcome.FINISHED and seen.imbalances == []
+    assert not any(message.endswith(" s later") for message in seen.events), seen.events
+    assert len(seen.digests) == 1 and weights(job) == expected
+
+
+def _hold(pid: int, turn_s: float) -> None:
+    """Stops a process again and again, each time for `turn_s` less a twentieth."""
+    for _ in range(round(FROZEN_S / turn_s)):
+        os.kill(pid, signal.SIGSTOP)
+        time.sleep(0.95 * turn_s)
+        os.kill(pid, signal.SIGCONT)
+        time.sleep(0.05 * turn_s)
 
 
 def test_a_job_whose_head_died_goes_on_in_another_cluster(ground: ClusterJobs, cluster: NodeCluster) -> None:

@@ -1,4 +1,4 @@
-"""The kernel kills a trainer for want of memory: it is said in those words, it comes back, and nobody else is touched."""
+"""The kernel kills a trainer for want of memory: it is said so, the trainer comes back, and nobody else is touched."""
 
 from pathlib import Path
 

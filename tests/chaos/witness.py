@@ -51,7 +51,8 @@ class Witness:
         while events := registry.events(self._last_event):
             self._last_event = events[-1].id
         trial.fault.strike(pid)
-        self._trial, self._is_over, trial.is_tried = self._waiting.pop(0), False, True
+        self._trial, self._is_over = self._waiting.pop(0), False
+        trial.is_tried, trial.target = True, self._target
         self._struck_s, self._struck_ms = time.monotonic(), snapshot.time_ms
 
     def _see_what_follows(self, registry: Registry, snapshot: Snapshot) -> None:

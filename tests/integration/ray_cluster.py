@@ -74,16 +74,20 @@ class Series:
 
 
 @contextmanager
-def ray_start_head() -> Iterator[RayCluster]:
-    """Runs until the block ends; then its processes, and nobody else's, are killed."""
+def ray_start_head(stop_wait_s: int | None = 120) -> Iterator[RayCluster]:
+    """Runs until the block ends; then its processes, and nobody else's, are killed.
+
+    `ray job stop` leaves a job `stop_wait_s` to save; by default those that ray_config.yaml has, and with None Ray's 3.
+    """
     folder = Path("/tmp") / f"hr-{secrets.token_hex(3)}"  # short: the paths of Ray's sockets must be
     cluster, ports = _describe(folder), _free_ports(3)
     server = {
         **cluster.environment,
         "RAY_AUTH_MODE": "token",
-        "RAY_JOB_STOP_WAIT_TIME_S": "120",
         "RAY_metrics_report_interval_ms": "1000",
     }
+    if stop_wait_s is not None:
+        server["RAY_JOB_STOP_WAIT_TIME_S"] = str(stop_wait_s)
     words = ["ray", "start", "--head", "--block", "--num-cpus=2", f"--object-store-memory={300 * 2**20}"]
     words += [f"--port={cluster.gcs.rpartition(':')[2]}", f"--dashboard-port={cluster.dashboard.rpartition(':')[2]}"]
     words += [f"--metrics-export-port={cluster.metrics.rpartition(':')[2].partition('/')[0]}", "--disable-usage-stats"]
