@@ -24,7 +24,7 @@ from cluster.oom_kills import OomKills
 from cluster.preparation import Prepared
 from cluster.restart_policy import Cause, Step
 from cluster.spill_watch import SpillWatch
-from cluster.stopping import Standing, stop_block
+from cluster.stopping import Standing, Window, stop_block, unsaved
 from cluster.trainer_actor import TrainerEnd
 from cluster.troubles import troubles
 from cluster.watcher import Watcher
@@ -91,6 +91,7 @@ class Controller:
         self._stop_block: int | None = None
         self._is_stopping = self._is_ending = False
         """A stop was asked for; and nothing was left to save."""
+        self._window = Window(job.checkpoint.stop_within_s)
         self._hearing, self._oom_kills = Hearing(), OomKills()
         self._looked_s = 0.0
         self._gauges = JobGauges(job.name)
@@ -109,8 +110,15 @@ class Controller:
                 self._look()
             if self._stop_block is not None and self._checkpoint and self._checkpoint.block == self._stop_block:
                 return Outcome.STOPPED
+            if self._window.is_over(time.monotonic()):
+                self._tell_unsaved()
+                return Outcome.STOPPED
         self._tell_early_end(self._watcher.look())
         return Outcome.FINISHED
+
+    def _tell_unsaved(self) -> None:
+        saved = self._checkpoint.block if self._checkpoint else 0
+        self._watcher.event("stopping", unsaved(self._watcher.look(), self._stop_block, self._window, saved))
 
     def _tell_early_end(self, snapshot: Snapshot | None) -> None:
         emitted = sum(lane.counters.emitted for lane in snapshot.lanes) if snapshot else self._job.tokens
@@ -264,6 +272,8 @@ class Controller:
         self._end_hung()
         by_file = (self._run_folder / STOP_FILE).exists()
         self._is_stopping = snapshot.job.stop_requested or self._watcher.stop_wanted.is_set() or by_file
+        if self._is_stopping:
+            self._window.asked(self._looked_s)
         if self._is_stopping and self._stop_block is None and not self._is_ending:
             self._stop()
 

@@ -1,4 +1,4 @@
-"""At which block a job that is to stop is saved: a pure decision on where all its parts stand."""
+"""At which block a job that is to stop is saved, and when it has waited long enough: pure decisions."""
 
 from typing import NamedTuple
 
@@ -38,3 +38,31 @@ def stop_block(standing: Standing, num_blocks: int) -> int | None:
     known = [one.cursor for one in standing.snapshot.trainers.values()]
     ever = [one.high_block for one in standing.snapshot.lanes]
     return min(num_blocks, max([one.next_block for one in lanes] + cursors + known + ever))
+
+
+class Window:
+    """The time that a stop leaves, from when it was first seen to be asked for. Seconds are of the monotonic clock."""
+
+    def __init__(self, within_s: float) -> None:
+        self.within_s = within_s
+        self._asked_s: float | None = None
+
+    def asked(self, now_s: float) -> None:
+        """A stop is wanted; to be told of it again changes nothing."""
+        if self._asked_s is None:
+            self._asked_s = now_s
+
+    def is_over(self, now_s: float) -> bool:
+        return self._asked_s is not None and now_s - self._asked_s > self.within_s
+
+
+def unsaved(snapshot: Snapshot | None, block: int | None, window: Window, saved: int) -> str:
+    """What to say of a stop whose window is over: who has not come to `block`, and that `saved` is the last one."""
+    behind = [
+        f"trainer-{name} stands at {one.cursor}"
+        for name, one in (snapshot.trainers.items() if snapshot else ())
+        if block is not None and one.cursor < block
+    ]
+    where = "not all could save" if block is None else f"not all could save at block {block}"
+    who = f" ({', '.join(behind)})" if behind else ""
+    return f"{where} within {window.within_s:g} s{who}: what comes after block {saved} will be done again"

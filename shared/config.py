@@ -123,6 +123,11 @@ class CheckpointConfig(Section):
     """Blocks between two barriers."""
     keep: Positive = 2
     """Complete checkpoints that stay on disk."""
+    stop_within_s: Annotated[Number, Field(gt=0)] = 100.0
+    """Seconds that a stop leaves all to come to one block and save it; then the last complete checkpoint has to do.
+
+    Less than the 120 s that `ray job stop` and a spot instance's notice leave before everything is killed.
+    """
 
 
 LARGEST_HOLDOUT = 0.5

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from cluster.stopping import Held, Standing, stop_block
+from cluster.stopping import Held, Standing, Window, stop_block, unsaved
 from shared.registry_facts import LaneCounters, TrainerCounters
 from shared.registry_snapshot import LaneFacts, Snapshot
 from tests.example_run import example_snapshot
@@ -42,3 +42,22 @@ def test_nothing_is_fixed_while_somebody_does_not_answer() -> None:
 def test_a_stream_that_is_out_goes_on_to_its_end() -> None:
     assert stop_block(Standing([Held(8, True), Held(9, True)], [3], snapshot([8, 9], [3])), NUM_BLOCKS) == NUM_BLOCKS
     assert stop_block(Standing([Held(40, False)], [3], snapshot([40], [3])), NUM_BLOCKS) == NUM_BLOCKS
+
+
+def test_a_window_begins_when_a_stop_is_first_asked_for() -> None:
+    window = Window(100.0)
+    assert not window.is_over(1e9)
+    window.asked(50.0)
+    window.asked(140.0)
+    assert not window.is_over(150.0) and window.is_over(150.5)
+
+
+def test_who_could_not_save_in_time_is_named() -> None:
+    known, window = snapshot([20], [20, 7, 12]), Window(30.0)
+    assert unsaved(known, 20, window, 5) == (
+        "not all could save at block 20 within 30 s (trainer-t1 stands at 7, trainer-t2 stands at 12): "
+        "what comes after block 5 will be done again"
+    )
+    assert unsaved(None, None, Window(0.5), 0) == (
+        "not all could save within 0.5 s: what comes after block 0 will be done again"
+    )
