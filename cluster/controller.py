@@ -23,14 +23,14 @@ from cluster.job_gauges import JobGauges
 from cluster.oom_kills import OomKills
 from cluster.preparation import Prepared
 from cluster.restart_policy import Cause, Step
+from cluster.sealing import Sealing
 from cluster.spill_watch import SpillWatch
 from cluster.stopping import Standing, Window, stop_block, unsaved
 from cluster.trainer_actor import TrainerEnd
 from cluster.troubles import troubles
 from cluster.watcher import Watcher
 from shared.config import Job
-from shared.disk import room_for
-from shared.errors import CheckpointError, DiskFull, Unreadable
+from shared.errors import Unreadable
 from shared.job_state import JobState
 from shared.registry import Registry
 from shared.registry_facts import StreamPoint, TrainerCounters
@@ -77,14 +77,10 @@ class Controller:
         self._trainer_roles = [f"trainer-{name}" for name in self._names]
         self._lane_roles = [f"lane-{index}" for index in range(job.stream.lanes)]
         self._deaths = Deaths()
-        self._checkpoint: Checkpoint | None = None
+        self._sealing = Sealing(job, run_folder, registry, token, prepared, crew, self._tell_damage)
         self._unfinished: set[str] = set()
         self._skipped: set[int] = set()
         self._troubles: list[str] = []
-        self._unsealed = ""
-        """Why the newest checkpoint has no manifest yet."""
-        self._damaged: set[int] = set()
-        """Blocks of checkpoints that never get one."""
         self.ends: dict[str, TrainerCounters] = {}
         """Of the trainers that have finished, what each had then."""
         self._evaluator_deaths = 0
@@ -108,7 +104,7 @@ class Controller:
                 self._make_good(replacement)
             if time.monotonic() - self._looked_s >= (HASTE_S if stopping else LOOK_S):
                 self._look()
-            if self._stop_block is not None and self._checkpoint and self._checkpoint.block == self._stop_block:
+            if self._stop_block is not None and self._sealing.has(self._stop_block):
                 return Outcome.STOPPED
             if self._window.is_over(time.monotonic()):
                 self._tell_unsaved()
@@ -117,8 +113,8 @@ class Controller:
         return Outcome.FINISHED
 
     def _tell_unsaved(self) -> None:
-        saved = self._checkpoint.block if self._checkpoint else 0
-        self._watcher.event("stopping", unsaved(self._watcher.look(), self._stop_block, self._window, saved))
+        late = unsaved(self._watcher.look(), self._stop_block, self._window, self._sealing.newest_block)
+        self._watcher.event("stopping", late)
 
     def _tell_early_end(self, snapshot: Snapshot | None) -> None:
         emitted = sum(lane.counters.emitted for lane in snapshot.lanes) if snapshot else self._job.tokens
@@ -137,9 +133,9 @@ class Controller:
         # refused, if another driver has the job
         self._crew.stream = self._registry.begin_stream(self._token, self._point(checkpoint))
         checkpoints.drop_after(self._run_folder, checkpoint.block if checkpoint else -1)
-        self._checkpoint, self._stop_block, self._is_ending = checkpoint, None, False
+        self._sealing.begin_at(checkpoint)
+        self._stop_block, self._is_ending = None, False
         self._skipped.clear()
-        self._damaged.clear()
         self.ends.clear()
         cursors = dict.fromkeys(self._names, checkpoint.block if checkpoint else 0)
         for index in range(self._job.stream.lanes):
@@ -210,7 +206,7 @@ class Controller:
 
     def _rewind(self) -> str:
         self._start(checkpoints.newest(self._run_folder, self._tell_damage))
-        return f"all went back to block {self._checkpoint.block if self._checkpoint else 0}"
+        return f"all went back to block {self._sealing.newest_block}"
 
     def _tell_damage(self, sentence: str) -> None:
         self._watcher.event("damaged", sentence)
@@ -220,7 +216,7 @@ class Controller:
         if kind == "producer":
             self._crew.start_producer(int(name))
             return "back"
-        if kind == "lane" and (self._has_passed_over(int(name)) or not self._is_saved_whole(role)):
+        if kind == "lane" and (self._has_passed_over(int(name)) or not self._sealing.is_whole(role)):
             return self._rewind()
         done = self._replace_lane(int(name)) if kind == "lane" else self._replace_trainer(name)
         if self._stop_block is not None:
@@ -230,14 +226,11 @@ class Controller:
     def _has_passed_over(self, index: int) -> bool:
         """Whether the lane has passed over a unit since the checkpoint: with how many of its rows, nobody knows now."""
         lanes = self._job.stream.lanes
-        head = self._point(self._checkpoint).lanes[index].head
+        head = self._point(self._sealing.newest).lanes[index].head
         return any(unit % lanes == index and unit // lanes >= head for unit in self._skipped)
 
-    def _is_saved_whole(self, role: str) -> bool:
-        return self._checkpoint is None or self._checkpoint.is_whole(role)
-
     def _replace_lane(self, index: int) -> str:
-        checkpoint = self._checkpoint
+        checkpoint = self._sealing.newest
         point = self._point(checkpoint).lanes[index]
         cursors = {name: one.cursor for name, one in self._registry.snapshot().trainers.items()}
         self._registry.claim_role(self._token, f"lane-{index}")  # whoever had it says no more
@@ -248,9 +241,9 @@ class Controller:
 
     def _replace_trainer(self, name: str) -> str:
         config = next(trainer for trainer in self._job.trainers if trainer.name == name)
-        checkpoint, role = self._checkpoint, f"trainer-{name}"
+        checkpoint, role = self._sealing.newest, f"trainer-{name}"
         saved = checkpoints.newest_part(self._run_folder, role, self._crew.stream, self._tell_damage)
-        if saved is None and not self._is_saved_whole(role):
+        if saved is None and not self._sealing.is_whole(role):
             return self._rewind()
         if saved is None and checkpoint is not None:
             saved = checkpoint.block, checkpoint.part(role)
@@ -266,7 +259,7 @@ class Controller:
             return
         self._hearing.looked(time.monotonic(), snapshot.time_ms, snapshot.heartbeats, snapshot.job.driver_age_ms)
         self._gauges.set(snapshot)
-        self._seal(snapshot)
+        self._sealing.looked(snapshot, self._stop_block)
         self._skip_dead(snapshot)
         self._say_troubles(snapshot)
         self._end_hung()
@@ -276,62 +269,6 @@ class Controller:
             self._window.asked(self._looked_s)
         if self._is_stopping and self._stop_block is None and not self._is_ending:
             self._stop()
-
-    def _seal(self, snapshot: Snapshot) -> None:
-        """Writes the manifests of checkpoints that became complete, and lets older ones go.
-
-        Where the disk is full, or does not let parts be read, it is tried again at the next look; until then the
-        checkpoint before counts. One that lost a part is passed over, unless all have stopped there.
-        """
-        for block in self._to_seal(snapshot):
-            self._registry.heartbeat_driver(self._token)  # refused, if another driver has the job
-            try:
-                with room_for(f"the manifest of checkpoint {block}", self._run_folder):
-                    self._checkpoint = self._sealed(block, snapshot)
-            except (DiskFull, Unreadable) as error:
-                self._unsealed = str(error)
-                return
-            except CheckpointError as error:
-                if block == self._stop_block:
-                    raise
-                self._damaged.add(block)
-                self._tell_damage(f"checkpoint {block} cannot be used: {error}")
-                continue
-            self._unsealed = ""
-            self._crew.tell(self._crew.lanes(), "checkpoint_complete", block)
-            in_use = self._crew.being_restored(snapshot.heartbeats)
-            checkpoints.prune(self._run_folder, self._job.checkpoint.keep, in_use)
-            self._registry.forget_checkpoints(checkpoints.oldest(self._run_folder))
-
-    def _to_seal(self, snapshot: Snapshot) -> list[int]:
-        """Blocks of checkpoints that are complete, by the registry, or by the disk alone where all have stopped.
-
-        A registry that lost its newest second may have forgotten who has saved there, and nobody says it again.
-        """
-        newest = self._checkpoint.block if self._checkpoint else -1
-        complete = set(snapshot.checkpoints)
-        roles = [*self._lane_roles, *self._trainer_roles]
-        if self._stop_block is not None and checkpoints.has_all_parts(
-            self._run_folder, self._crew.stream, self._stop_block, roles
-        ):
-            complete.add(self._stop_block)
-        return sorted(block for block in complete - self._damaged if block > newest)
-
-    def _sealed(self, block: int, snapshot: Snapshot) -> Checkpoint:
-        return checkpoints.seal(
-            self._run_folder,
-            self._crew.stream,
-            block,
-            self._lane_roles,
-            self._trainer_roles,
-            {
-                "job": self._job.name,
-                "fingerprint": self._prepared.fingerprint,
-                "num_units": self._prepared.num_units,
-                "dead_units": [dead.unit for dead in snapshot.units.dead],
-                "scales": snapshot.scales,
-            },
-        )
 
     def _skip_dead(self, snapshot: Snapshot) -> None:
         for dead in snapshot.units.dead:
@@ -345,7 +282,7 @@ class Controller:
         spilling = self._spill.trouble(self._looked_s) if self._spill else ""
         started_s = {role: member.started_s for role, member in self._crew.members.items()}
         absent = [f"{role} {ABSENT}" for role in self._hearing.absent(started_s)]
-        found = troubles(snapshot, [self._unsealed, self._watcher.trouble, spilling, *absent])
+        found = troubles(snapshot, [self._sealing.trouble, self._watcher.trouble, spilling, *absent])
         if found == self._troubles:
             return
         for sentence in found:
