@@ -407,17 +407,10 @@ def _check_one_of(option: str, value: str, known: tuple[str, ...]) -> None:
 
 
 def _run(job: "Job", resume: bool) -> None:
-    from cluster.ray_token import give_time_to_start, keep_to_loopback, own_cluster_is_wanted, settle_ray_token
-
-    settle_ray_token(own_cluster_is_wanted())
-    if own_cluster_is_wanted():
-        keep_to_loopback()
-        give_time_to_start()
     with out.status("loading"):
-        if not own_cluster_is_wanted():
-            from cluster.ray_door import cluster_address
+        from cluster.ray_door import settle_ray
 
-            cluster_address()
+        settle_ray()
         from cluster.closing import print_closing
         from cluster.run_job import Outcome, run_job
     outcome = run_job(job, resume, out)

@@ -40,6 +40,9 @@ def collect(
     silent: Annotated[int, typer.Option(min=0, help="Windows in the pool of silent contexts.")] = 2000,
     window: Annotated[int, typer.Option(min=1, help="Tokens to keep of a context.")] = 64,
     seed: Annotated[int, typer.Option(min=0, help="Of what is drawn.")] = 0,
+    collectors: Annotated[
+        int, typer.Option(min=1, help="Ray actors that share the text, placed as producers are; 1: this process alone.")
+    ] = 1,
     as_json: AsJson = False,
 ) -> None:
     """Collect moments and contexts of every latent of a run's SAEs, in one pass over text that they have not read."""
@@ -47,10 +50,14 @@ def collect(
 
     folder, job = find_run(run)
     with err.status("loading"):
+        if collectors > 1:
+            from cluster.ray_door import settle_ray
+
+            settle_ray()
         from cluster.collect_run import collect_run
         from features.settings import CollectionSettings
     settings = CollectionSettings(top, per_bin, silent, window, seed)
-    done = collect_run(folder, job, sae or (), tokens, settings, source, err)
+    done = collect_run(folder, job, sae or (), tokens, settings, source, err, collectors=collectors)
     if as_json:
         facts = {"tokens": done.rows, "contexts": done.contexts, "checkpoint": done.checkpoint, "source": done.source}
         print(json.dumps({**facts, "folders": {name: str(place) for name, place in done.folders.items()}}, indent=2))

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from shared.config import Job
 from shared.errors import UserError
 
+GPU_ADVICE = "lower producers.gpus, evaluation.gpus or the trainers' gpus (parts of one, such as 0.5, may be shared)"
+
 
 @dataclass(frozen=True)
 class Reservation:
@@ -27,17 +29,23 @@ def wanted(job: Job) -> dict[str, Reservation]:
     return roles
 
 
-def fit(roles: Mapping[str, Reservation], cpus: float, gpus: float) -> dict[str, Reservation]:
+def wanted_collectors(job: Job, count: int) -> dict[str, Reservation]:
+    """Role -> what a collector of features gets: it does a producer's work."""
+    return {f"collector-{index}": Reservation(job.producers.cpus, job.producers.gpus) for index in range(count)}
+
+
+def fit(
+    roles: Mapping[str, Reservation], cpus: float, gpus: float, gpu_advice: str = GPU_ADVICE
+) -> dict[str, Reservation]:
     """The reservations as they fit into a cluster of `cpus` and `gpus`.
 
     CPUs are a means of counting: where there are fewer than asked for, all actors share them in proportion. A GPU is
-    not shared by stealth. Raises UserError if there are too few.
+    not shared by stealth. Raises UserError, with `gpu_advice`, if there are too few.
     """
     gpus_asked, cpus_asked = sum(one.gpus for one in roles.values()), sum(one.cpus for one in roles.values())
     if gpus_asked > gpus:
         raise UserError(
-            f"the job asks for {gpus_asked:g} GPU{'s' if gpus_asked > 1 else ''} and there are {gpus:g}: "
-            "lower producers.gpus, evaluation.gpus or the trainers' gpus (parts of one, such as 0.5, may be shared)"
+            f"the job asks for {gpus_asked:g} GPU{'s' if gpus_asked > 1 else ''} and there are {gpus:g}: {gpu_advice}"
         )
     share = min(1.0, cpus / cpus_asked) if cpus_asked else 1.0
     return {role: Reservation(_rounded_down(one.cpus * share), one.gpus) for role, one in roles.items()}

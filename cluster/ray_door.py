@@ -10,7 +10,14 @@ from typing import NoReturn
 
 import grpc
 
-from cluster.ray_token import Token, token_in_use
+from cluster.ray_token import (
+    Token,
+    give_time_to_start,
+    keep_to_loopback,
+    own_cluster_is_wanted,
+    settle_ray_token,
+    token_in_use,
+)
 from shared.errors import UserError
 
 GREETING = "/ray.rpc.NodeInfoGcsService/GetClusterId"
@@ -18,6 +25,20 @@ GREETING = "/ray.rpc.NodeInfoGcsService/GetClusterId"
 ANSWER_S = 10.0
 REFUSALS = (grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED)
 SILENCES = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
+
+
+def settle_ray() -> None:
+    """How this process will start Ray, or join the cluster that RAY_ADDRESS names; before `import ray`.
+
+    Raises:
+        UserError: that cluster does not answer, or refuses us; or our own cluster's token cannot be kept.
+    """
+    settle_ray_token(own_cluster_is_wanted())
+    if own_cluster_is_wanted():
+        keep_to_loopback()
+        give_time_to_start()
+    else:
+        cluster_address()
 
 
 def cluster_address() -> str:

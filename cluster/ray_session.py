@@ -18,7 +18,7 @@ from cluster.ray_token import own_cluster_is_wanted, token_in_use
 from shared.errors import HeadraceError, JobFailed, UserError
 
 log = logging.getLogger(__name__)
-PACKAGES = ("cluster", "producers", "trainers", "shared")
+PACKAGES = ("cluster", "producers", "trainers", "features", "shared")
 PLASMA_FOLDER = Path("/dev/shm")
 ACTORS_ENVIRONMENT = {"OMP_WAIT_POLICY": "PASSIVE", "TOKENIZERS_PARALLELISM": "false"}
 """Threads that wait by spinning, or that are as many as there are cores, take the cores from other actors."""

@@ -42,7 +42,12 @@ class Seat:
 
 
 def prepare_process(seat: Seat) -> None:
+    """As `stand_in`, for whoever has a seat."""
+    stand_in(seat.driver_folder)
+
+
+def stand_in(driver_folder: Path) -> None:
     """Stands an actor where the driver stands, if its node has that folder; makes log lines that read well."""
-    if os.access(seat.driver_folder, os.X_OK):
-        os.chdir(seat.driver_folder)
+    if os.access(driver_folder, os.X_OK):
+        os.chdir(driver_folder)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", force=True)

@@ -8,8 +8,27 @@ from typing import NamedTuple
 from cluster.subjects import Saved, check_text_is_unseen
 from producers.corpus import Corpus
 from producers.fresh_text import FreshText
-from shared.config import Job
+from shared.config import CorpusConfig, Job
 from shared.errors import CheckpointError, UserError
+
+
+class Excerpt(NamedTuple):
+    """Some text of a corpus, told in few words, so that another process can open the same."""
+
+    corpus: CorpusConfig
+    seed: int
+    holdout: float
+    units: Sequence[int]
+    """Of the corpus; what it holds out comes before them."""
+    fingerprint: str
+    """Of the corpus."""
+
+    def open(self) -> FreshText:
+        """Raises UserError if the corpus is no longer what it was."""
+        corpus = Corpus.open(self.corpus, self.seed, self.holdout)
+        if corpus.fingerprint != self.fingerprint:
+            raise UserError("the files of the text have changed since this collection began")
+        return FreshText(corpus, self.units)
 
 
 class Text(NamedTuple):
@@ -18,8 +37,8 @@ class Text(NamedTuple):
     units: FreshText
     source: str
     """In words."""
-    fingerprint: str
-    """Of the corpus."""
+    excerpt: Excerpt
+    """The same text, not open."""
 
 
 def find_text(run_folder: Path, job: Job, saved: Saved, source: str | None) -> Text:
@@ -29,8 +48,10 @@ def find_text(run_folder: Path, job: Job, saved: Saved, source: str | None) -> T
         UserError: there is none.
     """
     if source is not None:
-        corpus = Corpus.open(job.corpus.model_copy(update={"source": source, "epochs": 1}), job.seed)
-        return Text(FreshText(corpus, range(corpus.num_units)), source, corpus.fingerprint)
+        config = job.corpus.model_copy(update={"source": source, "epochs": 1})
+        corpus = Corpus.open(config, job.seed)
+        excerpt = Excerpt(config, job.seed, 0.0, range(corpus.num_units), corpus.fingerprint)
+        return Text(FreshText(corpus, excerpt.units), source, excerpt)
     corpus = Corpus.open(job.corpus, job.seed, job.evaluation.holdout)
     check_text_is_unseen(saved, corpus)
     units = unread_units(run_folder, corpus, saved.checkpoint)
@@ -39,7 +60,7 @@ def find_text(run_folder: Path, job: Job, saved: Saved, source: str | None) -> T
         raise UserError(f"the SAEs of {job.name} have read its whole corpus; name other text with --source")
     shown = job.corpus.source if isinstance(job.corpus.source, str) else ", ".join(job.corpus.source)
     told = f"{shown}: {text.num_held_out} units held out and {len(units)} that no SAE has read"
-    return Text(text, told, corpus.fingerprint)
+    return Text(text, told, Excerpt(job.corpus, job.seed, job.evaluation.holdout, units, corpus.fingerprint))
 
 
 def unread_units(run_folder: Path, corpus: Corpus, checkpoint: int | None) -> Sequence[int]:

@@ -89,7 +89,7 @@ class TextBatch:
         ends[:-1] = self._documents[:-1] != self._documents[1:]
         ends[self.context_tokens - 1 :: self.context_tokens] = True
         stops = np.flatnonzero(ends) + 1
-        starts = np.concatenate([[0], stops[:-1]])
+        starts = np.concatenate([[0], stops])[:-1]
         lengths = stops - starts
         return np.repeat(starts, lengths), np.repeat(stops, lengths)
 

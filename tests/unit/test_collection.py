@@ -194,6 +194,16 @@ def single_contexts(part: Forward) -> list[Forward]:
     ]
 
 
+def test_a_unit_without_text_changes_nothing() -> None:
+    parts = forwards(3, 6)
+    nothing = np.zeros((0, TOKENS), np.int64)
+    empty = Forward(9, 0, nothing, nothing, nothing.astype(bool), np.zeros((0, LATENTS), np.float32))
+    whole, with_empty = collected(parts), collected([*parts[:3], empty, *parts[3:]])
+    assert with_empty.rows == whole.rows and with_empty.contexts == whole.contexts
+    for latent in range(LATENTS):
+        assert stored_contexts(with_empty, latent) == stored_contexts(whole, latent)
+
+
 def test_moments_and_histogram_are_those_of_the_dense_acts() -> None:
     parts = forwards(5, 8)
     acts = np.concatenate([part.acts for part in parts]).astype(np.float64)

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cluster.placement import Reservation, fit, idle_gpus, shortage, wanted
+from cluster.placement import Reservation, fit, idle_gpus, shortage, wanted, wanted_collectors
 from shared.errors import UserError
 from shared.job_file import parse_job
 
@@ -63,6 +63,17 @@ def test_job_says_what_each_role_gets() -> None:
         "producer-1": Reservation(3, 1),
         "trainer-t": Reservation(2, 0.5),
     }
+
+
+def test_collectors_are_placed_as_producers_are() -> None:
+    job = parse_job(
+        "{name: a, model: {name: m, hookpoints: [h]}, corpus: {source: stdlib}, tokens: 10, "
+        "producers: {count: 2, gpus: 0.5, cpus: 3}, trainers: [{name: t, architecture: topk, num_latents: 8, k: 1}]}"
+    )
+    three = wanted_collectors(job, 3)
+    assert three == {f"collector-{index}": Reservation(3, 0.5) for index in range(3)}
+    with pytest.raises(UserError, match=r"asks for 1\.5 GPUs and there are 1: lower --collectors$"):
+        fit(three, cpus=9.0, gpus=1.0, gpu_advice="lower --collectors")
 
 
 def test_parts_of_a_gpu_are_shared() -> None:
