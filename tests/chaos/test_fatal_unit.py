@@ -15,7 +15,7 @@ from tests.paced import ARCHITECTURE
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("own_ray")]
 FATAL, MAX_ATTEMPTS = 9, 5
-PACED = {"name": "paced", "architecture": ARCHITECTURE, "num_latents": 64, "k": 8, "batch_rows": 500, "pause_ms": 150}
+PACED = {"name": "paced", "architecture": ARCHITECTURE, "num_latents": 64, "k": 8, "batch_rows": 500, "pause_ms": 250}
 """So slow that a producer waits for room while it holds the unit."""
 
 
@@ -46,7 +46,8 @@ class Fate:
 
 def test_a_unit_that_kills_every_producer_is_set_aside(tmp_path: Path, gpt2_folder: str, corpus_folder: str) -> None:
     fate = Fate()
-    job = make_job(tmp_path, gpt2_folder, corpus_folder, producers__count=2, trainers=[*TRAINERS[1:], PACED])
+    producers = {"count": 2, "contexts_per_forward": 1}  # so that a unit takes longer than a look
+    job = make_job(tmp_path, gpt2_folder, corpus_folder, producers=producers, trainers=[*TRAINERS[1:], PACED])
     seen = run(job, meanwhile=fate.look)
     assert seen.outcome is Outcome.FINISHED and seen.imbalances == [], (seen.imbalances, seen.events)
     assert len(fate.killed) == MAX_ATTEMPTS
