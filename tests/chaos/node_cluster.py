@@ -2,6 +2,7 @@
 
 import os
 import signal
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from typing import Any
@@ -20,6 +21,7 @@ MARKS = [
 """Of tests with nodes of their own."""
 STORE_BYTES = 100 * 2**20
 STARTS = 5
+SETTLE_S = 120.0
 ALONE = {"object_store_memory": STORE_BYTES, "include_dashboard": False}
 
 
@@ -39,6 +41,13 @@ class NodeCluster:
     def remove(self, node: Any) -> None:
         """What is left of it ends."""
         self._cluster.remove_node(node, allow_graceful=False)
+
+    def settle(self, nodes: list[Any]) -> None:
+        """Waits until the head knows that these nodes live, and of those that came before that they do not."""
+        wanted, deadline = {node.node_id for node in [self._cluster.head_node, *nodes]}, time.monotonic() + SETTLE_S
+        while {node["NodeID"] for node in ray.nodes() if node["Alive"]} != wanted:
+            assert time.monotonic() < deadline, "nodes that went away still count as alive"
+            time.sleep(0.5)
 
     def lose(self, node: Any, number: signal.Signals) -> list[psutil.Process]:
         """SIGKILL: its raylet dies, and the rest with it. SIGSTOP: all of it freezes. Gives its processes."""

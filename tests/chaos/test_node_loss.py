@@ -90,6 +90,7 @@ def test_a_job_goes_on_while_the_head_is_frozen_or_slow(
         striking[0].start()
 
     try:
+        cluster.settle(nodes)
         expected, job = ground.end(), ground.job(f"held-for-{turn_s:.0f}")
         seen = run(job, meanwhile=when_block(9, strike))
     finally:
