@@ -11,6 +11,8 @@ from tests.paced import ARCHITECTURE
 from tests.tiny_models import text, tiny_gpt2
 
 BLOCK_ROWS = 1000
+STOP_S = 1200.0
+"""All save at one block: the slowest first reads what is in the spool."""
 CHURNED = ("producer-1", "trainer-topk", "trainer-relu")
 """Are killed and replaced. All others live to the end: what leaks a little each minute is seen in those."""
 
@@ -40,7 +42,7 @@ def make_soak_job(folder: Path, rows_per_s: float) -> Job:
             {"name": "relu", "architecture": "relu_l1", "num_latents": 64, "batch_rows": 250, "lr": 0.001},
         ],
         "tokens": 1_000_000_000,
-        "checkpoint": {"every_blocks": 50, "keep": 2},
+        "checkpoint": {"every_blocks": 50, "keep": 2, "stop_within_s": STOP_S},
         "output": str(folder / "runs" / "soak"),
     }
     return parse_job(yaml.safe_dump(raw))

@@ -22,7 +22,7 @@ from shared.ledger import ledger
 from shared.registry import Registry
 from shared.registry_place import open_registry
 from tests.soak.churn import Kill, plan_kills
-from tests.soak.job import BLOCK_ROWS, CHURNED, make_soak_job
+from tests.soak.job import BLOCK_ROWS, CHURNED, STOP_S, make_soak_job
 from tests.soak.vitals import Sample, Vitals, join, live_actors, write_samples
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -33,9 +33,7 @@ PATIENT_RAY = {
     "RAY_health_check_failure_threshold": "20",
 }
 """On a machine that others load at times, Ray takes itself for dead after a minute."""
-START_S = 600.0
-STOP_S = 1200.0
-"""All save at one block: the slowest first reads what is in the spool."""
+START_S, ENDING_S = 600.0, 120.0
 
 
 @dataclass(frozen=True)
@@ -76,12 +74,13 @@ def soak(folder: Path, options: Options) -> Soaked:
             _await_running(registry, driver)
             join(driver)
             _stir(Vitals(driver, client, run_folder), driver, options, found)
+            ray.shutdown()  # it is the driver's, and may end this process when it goes
             _stop(registry, driver, found)
         finally:
+            ray.shutdown()
             if driver.poll() is None:
                 driver.kill()
                 driver.wait()
-            ray.shutdown()
         _judge(job, registry, found)
     return found
 
@@ -141,9 +140,9 @@ def _stop(registry: Registry, driver: subprocess.Popen[bytes], found: Soaked) ->
         return
     registry.request_stop()
     try:
-        code = driver.wait(STOP_S)
+        code = driver.wait(STOP_S + ENDING_S)
     except psutil.TimeoutExpired:
-        found.wrong.append(f"the driver did not stop in {STOP_S:.0f} s")
+        found.wrong.append(f"the driver did not stop in {STOP_S + ENDING_S:.0f} s")
         return
     if code not in (0, 130):
         found.wrong.append(f"the driver stopped with {code}")
