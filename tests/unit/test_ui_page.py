@@ -158,6 +158,14 @@ def test_a_latent_steers_what_is_written(opened, origin, runs):
     opened.wait_for_selector("text=There is no dose of ablate")
 
 
+def test_why_nothing_was_written_stands_where_the_text_would_be(opened, origin, runs):
+    opened.goto(f"{origin}#/run/{SAE}/{runs[1]}/steer")
+    opened.fill("#prompt", "The mill. " * 64)
+    opened.click("#write")
+    opened.wait_for_selector(".beside .bad >> text=the model takes 64, new ones included")
+    assert "…" not in opened.inner_text(".beside")
+
+
 def test_an_explanation_is_rated_by_keys(opened, origin, runs):
     opened.goto(f"{origin}#/run/{SAE}/{runs[1]}")
     opened.click("text=rate it blind")
