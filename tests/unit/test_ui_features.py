@@ -187,6 +187,10 @@ def test_silencing_a_latent_changes_what_comes_after_and_nothing_before(client, 
     found = client.post(f"{AT}/latents/{made[1]}/effects", json=body).json()
     assert max(found["kl"][: context["at"]], default=0) == 0 and found["kl"][context["at"]] > 0
     assert found["loss_rise"][0] is None and len(found["up_logits"]) == len(context["ids"])
+    for name in ("up_logits", "down_logits", "up_probs", "down_probs"):
+        assert not any(found[name][: context["at"]]) and found[name][context["at"]]
+        changes = [one["change"] for votes in found[name] for one in votes]
+        assert min(changes) > 0 if name.startswith("up") else max(changes) < 0
     assert client.post(f"{AT}/latents/{made[1]}/effects", json={"ids": [], "position": 0}).status_code == 400
     assert client.post(f"{AT}/latents/{made[1]}/effects", json={**body, "position": 999}).status_code == 400
 
