@@ -50,6 +50,8 @@ def test_runs_are_listed_and_one_shows_its_curves(opened):
     opened.wait_for_selector("#lags .scatterlayer .trace", state="attached")
     assert opened.locator("#fvu-by-tokens .scatterlayer .trace").count() == 7
     assert "The ledger balances." in opened.inner_text("main")
+    held_out = opened.locator("section", has_text="Held-out text")
+    assert held_out.locator("tbody tr").count() == 7 and "0.0884" in held_out.inner_text()
     opened.click(".keys button >> nth=0")
     until(opened, "document.querySelectorAll('#fvu-by-tokens .scatterlayer .trace').length === 6")
     opened.keyboard.press("?")
