@@ -80,7 +80,8 @@ def add_bench(app: FastAPI, shelf: Shelf) -> None:
 
     @app.post(AT + "/steer")
     def steer(run: str, sae: str, body: SteeringRequest) -> Response:
-        lines = written(shelf.bench(run), shelf.features(run, sae).store, body)
+        one = shelf.features(run, sae)
+        lines = written(shelf.bench(run), one.store, body, one.vocabulary)
         return StreamingResponse(_json_lines(lines), media_type="application/x-ndjson")
 
     @app.post(AT + "/doses")

@@ -4,7 +4,7 @@ import { h, show, section, table } from "headrace/dom";
 import { lines } from "headrace/charts";
 import { decimals, short } from "headrace/numbers";
 import { link } from "headrace/route";
-import { chipOf, heat } from "headrace/tokens";
+import { chipOf, heat, joined } from "headrace/tokens";
 import * as source from "headrace/source";
 
 const MODES = [["add", "add"], ["set", "set"], ["set_if_active", "set where active"], ["scale", "scale"], ["ablate", "ablate"]];
@@ -130,5 +130,5 @@ function number(name, value, words) {
 // The beginning of a text in which the latent fires.
 function firstWords(one) {
   const context = one.groups.find(({ name }) => name === "random")?.contexts[0];
-  return context ? context.tokens.slice(0, Math.max(4, context.at)).join("").replace(/^<\|.*?\|>/, "").trimStart() : "";
+  return context ? joined(context.tokens.slice(0, Math.max(4, context.at))).replace(/^<\|.*?\|>/, "").trimStart() : "";
 }

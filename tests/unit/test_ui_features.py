@@ -1,6 +1,7 @@
 """What the page is told of features: catalogues, latents, labels, ratings, own text, effects, steering, exports."""
 
 import json
+import re
 import time
 from pathlib import Path
 
@@ -11,14 +12,15 @@ import torch
 from collected_run import JUDGE, SAE, collected_run
 from fastapi.testclient import TestClient
 from tiny_models import tiny_gpt2
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from tokenizers import Tokenizer, decoders, models
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerFast
 
 from cluster.catalog_query import CatalogQuery, Said, Searchable, catalog_page, matching
 from cluster.latent_view import bin_shares, bounds
 from cluster.ui_app import create_app
 from cluster.ui_export import export
 from cluster.ui_runs import Runs
-from cluster.vocabulary import Vocabulary
+from cluster.vocabulary import Vocabulary, joined
 from features.explanations import Explanation
 from features.histogram import EDGES
 from features.labels import Label
@@ -223,9 +225,27 @@ def test_a_store_that_was_collected_anew_is_opened_anew(client, made):
 
 def test_a_vocabulary_spells_each_token_as_the_tokenizer_does(tmp_path):
     tokenizer = AutoTokenizer.from_pretrained(tiny_gpt2(tmp_path / "model"))
-    vocabulary = Vocabulary.of(tokenizer)
-    assert vocabulary.spell(range(len(tokenizer))) == [tokenizer.decode([one]) for one in range(len(tokenizer))]
+    vocabulary, ids = Vocabulary.of(tokenizer), range(len(tokenizer))
+    for spelt, decoded in zip(vocabulary.spell(ids), [tokenizer.decode([one]) for one in ids], strict=True):
+        assert spelt == decoded or re.fullmatch(r"[\ufffd\x00-\x1f\x7f]", decoded)
     assert vocabulary.spell([10**6]) == ["#1000000"] and Vocabulary.nameless(0).spell([3]) == ["#3"]
+
+
+def test_bytes_that_are_no_letter_are_spelt_and_read_as_one_together(tmp_path):
+    text = "naïve 🙂 \x1b[0m\r\n\tend"
+    tokenizer = AutoTokenizer.from_pretrained(tiny_gpt2(tmp_path / "model"))
+    spelt = Vocabulary.of(tokenizer).spell(tokenizer.encode(text))
+    assert {"\\xc3", "\\xaf", "\\xf0", "\\x82", "\\x1b", "\\x0d", "\n", "\t"} <= {*spelt} and joined(spelt) == text
+    assert joined(["half", "\\xf0", "\\x9f", "⟧"]) == "half\\xf0\\x9f⟧"
+
+
+def test_bytes_of_a_tokenizer_that_falls_back_to_them_are_spelt_too():
+    names = {"<unk>": 0, "▁a": 1, "<0xE2>": 2, "<0x99>": 3, "<0xA5>": 4, "<0x0A>": 5, "�": 6}
+    backend = Tokenizer(models.BPE(names, [], unk_token="<unk>", byte_fallback=True))
+    backend.decoder = decoders.Sequence([decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse()])
+    vocabulary = Vocabulary.of(PreTrainedTokenizerFast(tokenizer_object=backend))
+    assert vocabulary.spell(range(1, 7)) == [" a", "\\xe2", "\\x99", "\\xa5", "\n", "�"]
+    assert joined(vocabulary.spell(range(1, 6))) == " a♥\n"
 
 
 def test_a_catalogue_of_131k_latents_is_filtered_in_a_tenth_of_a_second():

@@ -81,6 +81,8 @@ def test_a_latents_page_shows_all_of_it_and_goes_on_to_the_next(opened, origin, 
     assert opened.locator(".chart rect").count() > 2 and opened.locator(".logits li").count() == 20
     assert opened.locator("#group-top .token.marked").first.get_attribute("title").replace(".", "").isdigit()
     assert "narrow" in opened.inner_text("#neighbors") and "words about mills" in opened.inner_text("#explanations")
+    assert opened.locator(".logits .piece .mark", has_text="\\x").count() > 0
+    assert "\ufffd" not in opened.inner_text("main")
     opened.click("#explanations .score >> nth=0 >> summary")
     assert opened.locator("#explanations .score >> nth=0 >> tbody tr").count() == 6
     opened.click("text=whole contexts")
@@ -158,6 +160,12 @@ def test_a_latent_steers_what_is_written(opened, origin, runs):
     opened.select_option("[name=mode]", "ablate")
     opened.click("#doses")
     opened.wait_for_selector("text=There is no dose of ablate")
+
+
+def test_a_prompt_of_tokens_that_are_pieces_of_letters_is_whole(opened):
+    tokens = [" mill", "\\xf0\\x9f", "\\x99\\x82", "🙂", "\\x1b", "\\xe2"]
+    read = opened.evaluate("(tokens) => import('headrace/tokens').then((one) => one.joined(tokens))", tokens)
+    assert read == " mill🙂🙂\x1b\ufffd"
 
 
 def test_why_nothing_was_written_stands_where_the_text_would_be(opened, origin, runs):
