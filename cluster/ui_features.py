@@ -32,8 +32,10 @@ def add_features(app: FastAPI, shelf: Shelf) -> None:
 
     @app.get(AT + "/catalog")
     def catalog(run: str, sae: str, query: Annotated[ListQuery, Query()]) -> Response:
-        one = shelf.features(run, sae)
-        return answer(catalog_page(one.searchable, one.said(), query.query(), one.vocabulary))
+        one, wanted = shelf.features(run, sae), query.query()
+        words = wanted.words_in_contexts
+        firing = one.firing_on(words, lambda: shelf.bench(run).spelling(words)) if words else None
+        return answer(catalog_page(one.searchable, one.said(), wanted, one.vocabulary, firing))
 
     @app.get(AT + "/random")
     def random_latent(run: str, sae: str) -> Response:

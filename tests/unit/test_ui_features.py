@@ -3,6 +3,7 @@
 import json
 import re
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ import pyarrow as pa
 import pytest
 import torch
 from collected_run import JUDGE, SAE, collected_run
+from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from tiny_models import tiny_gpt2
 from tokenizers import Tokenizer, decoders, models
@@ -19,12 +21,16 @@ from cluster.catalog_query import CatalogQuery, Said, Searchable, catalog_page, 
 from cluster.latent_view import bin_shares, bounds
 from cluster.ui_app import create_app
 from cluster.ui_export import export
+from cluster.ui_features import add_features
 from cluster.ui_runs import Runs
+from cluster.ui_shelf import Shelf
 from cluster.vocabulary import Vocabulary, joined
+from cluster.workbench import Workbench
 from features.explanations import Explanation
 from features.histogram import EDGES
 from features.labels import Label
 from features.store import FeatureStore
+from features.word_search import latents_on
 from shared.errors import UserError
 from trainers import load_sae
 
@@ -84,7 +90,49 @@ def test_the_catalogue_filters(client, made, store):
     assert any(some in row["promoted"] for row in catalog(client, text=some.strip().upper(), count=100)["rows"])
 
 
-@pytest.mark.parametrize("query", [{"sort": "fame"}, {"count": 0}, {"count": 10_000}, {"state": "asleep"}, {"odd": 1}])
+def test_latents_are_found_by_what_they_fire_on_in_the_order_of_the_command_line(client, made, store):
+    spelled = Workbench.open(made[0] / "run").spelling("wheel")
+    hits = latents_on(store, spelled)
+    assert len(hits) > 5 and not spelled.is_part.all()
+    wanted = {"text": "wheel", "text_in": "contexts", "count": 100}
+    found = catalog(client, **wanted, sort="share", descending=True)
+    assert [(one["latent"], one["share"], one["contexts"]) for one in found["rows"]] == [tuple(one) for one in hits]
+    assert [one["latent"] for one in catalog(client, **wanted)["rows"]] == sorted(one.latent for one in hits)
+    second = catalog(client, **{**wanted, "count": 1}, sort="share", descending=True, offset=1)
+    assert second["matching"] == len(hits) and second["rows"][0]["latent"] == hits[1].latent
+    middle = float(np.median([one["density"] for one in found["rows"]]))
+    dense = {one["latent"] for one in found["rows"] if one["density"] >= middle}
+    assert {one["latent"] for one in catalog(client, **wanted, density_min=middle)["rows"]} == dense
+    assert catalog(client, text="no such words", text_in="contexts")["rows"] == []
+    assert catalog(client, text=" ", text_in="contexts", sort="share")["matching"] == 64
+
+
+def test_a_search_in_contexts_that_waits_for_the_model_holds_up_no_other_answer(made):
+    app, shelf = FastAPI(), Shelf(Runs(made[0]))
+    add_features(app, shelf)
+    client = TestClient(app, base_url=ORIGIN)
+    catalog(client)
+    with ThreadPoolExecutor(1) as pool:
+        with shelf.bench("run").in_use:
+            searching = pool.submit(catalog, client, text="mill", text_in="contexts")
+            for query in ({"text": "mill"}, {"sort": "density"}, {"text": "mill", "text_in": ""}):
+                assert catalog(client, **query)["rows"]
+            assert client.get(f"{AT}/latents/{made[1]}").status_code == 200 and not searching.done()
+        assert searching.result(60)["rows"]
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        {"sort": "fame"},
+        {"count": 0},
+        {"count": 10_000},
+        {"state": "asleep"},
+        {"odd": 1},
+        {"sort": "share"},
+        {"text_in": "labels"},
+    ],
+)
 def test_a_catalogue_that_cannot_be_is_a_sentence(client, query):
     answer = client.get(f"{AT}/catalog", params=query)
     assert answer.status_code in (400, 422) and answer.json()["error"]

@@ -75,6 +75,26 @@ def test_latents_are_filtered_sorted_paged_and_drawn_at_random(opened, origin, r
     opened.wait_for_selector("#group-top .context")
 
 
+def test_latents_are_found_by_words_that_they_fire_on(opened, origin):
+    opened.goto(f"{origin}#/run/{SAE}")
+    opened.wait_for_selector("#matching")
+    opened.select_option("[name=text_in]", "contexts")
+    opened.fill("#search", "wheel")
+    opened.keyboard.press("Enter")
+    opened.wait_for_selector("[aria-label='sort by on words'] >> text=↓")
+    opened.wait_for_selector("#matching >> text=fire on these words")
+    cells = opened.locator("main tbody tr td:nth-child(2)").all_inner_texts()
+    shares = [float(one.rstrip("%")) for one in cells]
+    assert len(shares) > 5 and shares == sorted(shares, reverse=True) and shares[0] > 0
+    assert "text=wheel" in opened.url and "text_in=contexts" in opened.url and "sort=share" in opened.url
+    opened.reload()
+    opened.wait_for_selector("[aria-label='sort by on words']")
+    assert opened.locator("main tbody tr td:nth-child(2)").all_inner_texts() == cells
+    opened.select_option("[name=text_in]", "")
+    until(opened, "!document.querySelector(\"[aria-label='sort by on words']\")")
+    assert "sort=share" not in opened.url and opened.input_value("#search") == "wheel"
+
+
 def test_a_latents_page_shows_all_of_it_and_goes_on_to_the_next(opened, origin, runs):
     opened.goto(f"{origin}#/run/{SAE}/{runs[1]}")
     opened.wait_for_selector("#group-top .token.marked")
@@ -203,6 +223,7 @@ def test_an_exported_page_opens_from_a_disk_and_filters_as_the_server_does(brows
             until(one.page, "!document.body.classList.contains('busy')")
             shown.append(one.page.inner_text("#matching") + one.page.inner_text("main table"))
         assert shown[0] == shown[1]
+    assert served.page.locator("[name=text_in]").count() == 1 and watched.page.locator("[name=text_in]").count() == 0
     opened = watched.page
     opened.goto(f"{page.as_uri()}#/run/{SAE}/{runs[1]}")
     opened.wait_for_selector("#group-top .token.marked")
@@ -210,6 +231,7 @@ def test_an_exported_page_opens_from_a_disk_and_filters_as_the_server_does(brows
     assert opened.locator("#label-save, #own-text, .title a").count() == 0
     for place, said in (
         (f"{runs[1]}/steer", "need the model"),
+        ("?text=mill&text_in=contexts", "to search in contexts needs"),
         ("64", f"{SAE} has latents 0 to 63, got 64"),
         ("%E0", "got NaN"),
     ):
