@@ -12,10 +12,14 @@ from cluster.vocabulary import Vocabulary
 from features.explanations import Explanation, Score
 from features.labels import Label
 from features.patterns import METHOD, SOURCE, patterns_of
+from features.word_search import WordHit
 from shared.errors import UserError
 
 NUMBERS = ("fired", "density", "mean_act", "mean_act_squared", "skew", "kurtosis", "max_act", "fvu_share")
 SORTS = ("latent", *NUMBERS, "score", "clarity", "label")
+SHARE = "share"
+"""What may be sorted by too where words are looked for in contexts: how much of the activation falls on them."""
+CONTEXTS = "contexts"
 FILTERS = ("density", "max_act", "fvu_share", "score")
 """Columns that may be held between two bounds."""
 STATES = ("", "alive", "dead")
@@ -32,20 +36,30 @@ class CatalogQuery:
     offset: int = 0
     count: int = 50
     text: str = ""
-    """In labels, tags, explanations and promoted tokens, whatever the case."""
+    """In labels, tags, explanations and promoted tokens, whatever the case; or where `text_in` says."""
     tag: str = ""
     """`*` for any."""
     state: str = ""
     bounds: tuple[tuple[str, float | None, float | None], ...] = ()
     """(column, least, most)."""
+    text_in: str = ""
+    """`contexts`: the text is what a latent fires on in its top contexts, as `features.word_search` finds it."""
 
     def __post_init__(self) -> None:
-        if self.sort not in SORTS:
-            raise UserError(f"sort must be one of {', '.join(SORTS)}, got {self.sort!r}")
+        if self.text_in not in ("", CONTEXTS):
+            raise UserError(f"text_in must be {CONTEXTS} or nothing, got {self.text_in!r}")
+        sorts = (*SORTS, SHARE) if self.text_in else SORTS
+        if self.sort not in sorts:
+            raise UserError(f"sort must be one of {', '.join(sorts)}, got {self.sort!r}")
         if self.state not in STATES:
             raise UserError(f"state must be alive or dead, got {self.state!r}")
         if not 0 < self.count <= MAX_ROWS or self.offset < 0:
             raise UserError(f"count must be from 1 to {MAX_ROWS} and offset at least 0")
+
+    @property
+    def words_in_contexts(self) -> str:
+        """What is looked for there; nothing if nothing is."""
+        return self.text.strip() if self.text_in else ""
 
 
 @dataclass(frozen=True)
@@ -105,9 +119,19 @@ class Said:
         return {latent: text.lower() for latent, text in found.items()}
 
 
-def catalog_page(searchable: Searchable, said: Said, query: CatalogQuery, vocabulary: Vocabulary) -> dict[str, Any]:
-    """The rows that the query wants, how many fit it, and the tags that there are."""
-    places, score = matching(searchable, said, query)
+def catalog_page(
+    searchable: Searchable,
+    said: Said,
+    query: CatalogQuery,
+    vocabulary: Vocabulary,
+    firing: Sequence[WordHit] | None = None,
+) -> dict[str, Any]:
+    """The rows that the query wants, how many fit it, and the tags that there are.
+
+    `firing` is what fires on its words in contexts, what does most first, if it looks for any there.
+    """
+    places, score = matching(searchable, said, query, firing)
+    hits = {one.latent: one for one in firing or ()}
     shown = places[query.offset : query.offset + query.count]
     table = searchable.table.take(pa.array(shown))
     numbers = {name: table.column(name).to_pylist() for name in ("latent", *NUMBERS, "dead", "promoted_ids")}
@@ -117,6 +141,7 @@ def catalog_page(searchable: Searchable, said: Said, query: CatalogQuery, vocabu
             "score": score[place],
             "promoted": vocabulary.spell(numbers["promoted_ids"][at][:SHOWN_TOKENS]),
             **spoken(said, int(place)),
+            **({"share": hits[place].share, "contexts": hits[place].contexts} if hits else {}),
         }
         for at, place in enumerate(shown)
     ]
@@ -142,7 +167,9 @@ def tags(said: Said) -> dict[str, int]:
     return dict(sorted(found.items()))
 
 
-def matching(searchable: Searchable, said: Said, query: CatalogQuery) -> tuple[np.ndarray, np.ndarray]:
+def matching(
+    searchable: Searchable, said: Said, query: CatalogQuery, firing: Sequence[WordHit] | None = None
+) -> tuple[np.ndarray, np.ndarray]:
     """The latents that fit the query, in its order, and the score of every latent."""
     table = searchable.table
     score = said.score(table.num_rows)
@@ -155,13 +182,22 @@ def matching(searchable: Searchable, said: Said, query: CatalogQuery) -> tuple[n
             kept &= (values >= (-np.inf if least is None else least)) & (values <= (np.inf if most is None else most))
     if query.tag:
         kept &= _among(table.num_rows, [latent for latent, one in said.labels.items() if _has(one, query.tag)])
-    if query.text:
+    if firing is not None:
+        kept &= _among(table.num_rows, [one.latent for one in firing])
+    elif query.text and not query.text_in:
         kept &= _with_text(searchable, said, query.text.lower())
     places = np.flatnonzero(kept)
-    return places[_order(table, said, score, places, query)], score
+    return places[_order(table, said, score, places, query, firing or ())], score
 
 
-def _order(table: pa.Table, said: Said, score: np.ndarray, places: np.ndarray, query: CatalogQuery) -> np.ndarray:
+def _order(
+    table: pa.Table,
+    said: Said,
+    score: np.ndarray,
+    places: np.ndarray,
+    query: CatalogQuery,
+    firing: Sequence[WordHit],
+) -> np.ndarray:
     """Those that have no value last; equal ones by number."""
     if query.sort == "latent":
         return np.arange(len(places))[::-1] if query.descending else np.arange(len(places))
@@ -169,17 +205,26 @@ def _order(table: pa.Table, said: Said, score: np.ndarray, places: np.ndarray, q
         texts = [said.labels[int(one)].text.lower() if int(one) in said.labels else None for one in places]
         values = pa.array(texts, pa.string())
     else:
-        values = pa.array(_sorted_by(table, said, score, query.sort)[places], from_pandas=True)
+        values = pa.array(_sorted_by(table, said, score, query.sort, firing)[places], from_pandas=True)
     found = pa.table({"value": values, "place": places})
     keys = [("value", "descending" if query.descending else "ascending"), ("place", "ascending")]
     return pc.sort_indices(found, sort_keys=keys).to_numpy()
 
 
-def _sorted_by(table: pa.Table, said: Said, score: np.ndarray, column: str) -> np.ndarray:
+def _sorted_by(table: pa.Table, said: Said, score: np.ndarray, column: str, firing: Sequence[WordHit]) -> np.ndarray:
     """float64 [latents]"""
     if column == "score":
         return score
+    if column == SHARE:
+        return _ranks(table.num_rows, firing)
     return said.clarity(table.num_rows) if column == "clarity" else _numbers(table, column)
+
+
+def _ranks(num_latents: int, firing: Sequence[WordHit]) -> np.ndarray:
+    """float64 [latents]: the greatest of what fires most; nan of what does not fire on the words."""
+    ranks = np.full(num_latents, np.nan)
+    ranks[[one.latent for one in firing]] = -np.arange(len(firing))
+    return ranks
 
 
 def _with_text(searchable: Searchable, said: Said, text: str) -> np.ndarray:

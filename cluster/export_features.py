@@ -11,37 +11,54 @@ from cluster.workbench import Workbench
 from features.explanations import Explanations
 from features.export_subject import ExportSubject
 from features.labels import FILE, Label, Labels
-from features.neuronpedia_export import export_neuronpedia
-from features.openai_export import export_openai
-from features.saedashboard_export import export_saedashboard
+from features.neuronpedia_export import export_neuronpedia, neuronpedia_folder
+from features.openai_export import export_openai, openai_folder
+from features.saedashboard_export import export_saedashboard, saedashboard_folder
 from features.store import FeatureStore, open_stores
 from shared.errors import UserError
+from shared.files import is_free
 from trainers.hook_names import BLOCK, transformer_lens_name
+
+FOLDERS = {"saedashboard": saedashboard_folder, "neuronpedia": neuronpedia_folder, "openai": openai_folder}
+"""Of an SAE's features, by format."""
 
 
 def export_features(run_folder: Path, to: str, out: Path, names: Sequence[str], latents: Sequence[int]) -> list[Path]:
     """Writes the features of the SAEs called `names`, or all; of `latents`, or all. Gives the folders written.
 
     Raises:
-        UserError: nothing has been collected for one of them, it has no such latent, or `out` is a file.
+        UserError: nothing has been collected for one of them, it has no such latent, `out` is a file, or something is
+            where an SAE's features would go; then nothing is written.
     """
     if out.exists() and not out.is_dir():
         raise UserError(f"{out} is a file; give a folder for what is exported")
-    bench, folders = Workbench.open(run_folder), []
+    bench, places = Workbench.open(run_folder), dict[Path, ExportSubject]()
     for store in open_stores(run_folder, names).values():
-        size = store.meta.num_latents
+        size, subject = store.meta.num_latents, _subject(bench, store)
         for latent in latents:
             if not 0 <= latent < size:
                 raise UserError(f"{store.meta.trainer} has latents 0 to {size - 1}, got --latent {latent}")
-        chosen, subject = sorted(set(latents)) or range(size), _subject(bench, store)
-        if to == "neuronpedia":
-            folders.append(export_neuronpedia(subject, chosen, _said(store.folder), out))
-        else:
-            export = export_saedashboard if to == "saedashboard" else export_openai
-            folders.append(export(subject, chosen, out))
-            if (store.folder / FILE).is_file():
-                shutil.copyfile(store.folder / FILE, folders[-1] / FILE)
-    return folders
+        place = out / FOLDERS[to](subject)
+        if not is_free(place):
+            raise UserError(f"{place} is not an empty folder; delete what was exported there, or give another OUT")
+        if place in places:
+            both = f"{places[place].store.meta.trainer} and {store.meta.trainer}"
+            raise UserError(f"{both} would both go to {place}; give one with --sae, and the other another OUT")
+        places[place] = subject
+    for place, subject in places.items():
+        _write(to, subject, sorted(set(latents)) or range(subject.store.meta.num_latents), place)
+    return list(places)
+
+
+def _write(to: str, subject: ExportSubject, latents: Sequence[int], place: Path) -> None:
+    folder = subject.store.folder
+    if to == "neuronpedia":
+        export_neuronpedia(subject, latents, _said(folder), place)
+        return
+    export = export_saedashboard if to == "saedashboard" else export_openai
+    export(subject, latents, place)
+    if (folder / FILE).is_file():
+        shutil.copyfile(folder / FILE, place / FILE)
 
 
 def _subject(bench: Workbench, store: FeatureStore) -> ExportSubject:

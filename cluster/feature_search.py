@@ -18,7 +18,7 @@ from features.labels import Label, Labels
 from features.patterns import SOURCE
 from features.similarity import read_direction, similar_to
 from features.store import open_stores
-from features.word_search import latents_called, latents_on, spelling
+from features.word_search import latents_called, latents_on
 from shared.errors import UserError
 
 AROUND = 8
@@ -49,7 +49,7 @@ class FeatureSearch:
 
     def by_words(self, words: str, count: int) -> list[Found]:
         """Latents whose label or explanations have the words first, then those that fire on them in their contexts."""
-        spelled = spelling(words, self._bench.vocabulary, self._ids)
+        spelled = self._bench.spelling(words)
         found = []
         for name, store in self._stores.items():
             called = latents_called(words, self._texts(name))[:count]
@@ -94,9 +94,6 @@ class FeatureSearch:
             names = ", ".join(self._stores)
             raise UserError(f"{like} has {len(direction)} values, which the directions of {names} have not")
         return sorted(found, key=lambda one: -float(one.numbers["cosine"] or 0))[:count]
-
-    def _ids(self, text: str) -> list[int]:
-        return self._bench.tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
 
     def _checked(self, found: Found, prompts: ContrastSet) -> Found:
         """With what the model loses on either set when the latent is taken away."""

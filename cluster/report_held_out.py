@@ -1,6 +1,7 @@
-"""The report's section on text that no trainer has read: every SAE's numbers, and what stands behind them."""
+"""What is told of text that no trainer has read, in the report and on the page: every SAE's numbers, and of what."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from cluster.html import Html, element, table
@@ -15,14 +16,35 @@ NOTE = (
 )
 
 
-def held_out_section(saes: Sequence[SaeRow], names: Sequence[Html]) -> Html | None:
-    """None where nothing was measured; `names` are the SAEs' as the page shows them."""
-    measured = [(name, one.held_out) for name, one in zip(names, saes, strict=True) if one.held_out]
+@dataclass(frozen=True)
+class HeldOut:
+    """A table as it reads."""
+
+    lead: str
+    head: list[str]
+    rows: list[list[str]]
+    """Each begins with an SAE's name."""
+    note: str
+
+
+def held_out(saes: Sequence[SaeRow]) -> HeldOut | None:
+    """Of the SAEs that were measured, finished or in training; None where none was."""
+    measured = [(one.name, one.held_out) for one in saes if one.held_out]
     if not measured:
         return None
     rows = [[name, *_numbers(found)] for name, found in measured]
-    parts = [element("h2", "Held-out text"), element("p", _lead([found for _, found in measured]))]
-    return element("section", *parts, table(HEAD, rows, words=(0,)), element("p", NOTE, class_="note"))
+    return HeldOut(_lead([found for _, found in measured]), HEAD, rows, NOTE)
+
+
+def held_out_section(saes: Sequence[SaeRow], names: Sequence[Html]) -> Html | None:
+    """None where nothing was measured; `names` are the SAEs' as the report shows them."""
+    found = held_out(saes)
+    if found is None:
+        return None
+    shown = {one.name: name for one, name in zip(saes, names, strict=True)}
+    rows = [[shown[name], *numbers] for name, *numbers in found.rows]
+    parts = [element("h2", "Held-out text"), element("p", found.lead), table(found.head, rows, words=(0,))]
+    return element("section", *parts, element("p", found.note, class_="note"))
 
 
 def _numbers(found: dict[str, Any]) -> list[str]:

@@ -111,7 +111,8 @@ def _sae(folder: Path, job: Job, name: str, curves: Curves) -> SaeRow:
 
 def _held_out(folder: Path, name: str, curves: Curves) -> dict[str, Any] | None:
     """Numbers alone on top, those of a reconstruction in place among them; `trained_tokens` says as of when."""
-    if found := _json(folder / "saes" / name / "evaluation.json", dict):
+    found = _json(folder / "saes" / name / "evaluation.json", dict)
+    if found and "contexts" in found:
         return {**found, **(found.get("splice") or {})}
     source = f"evaluation-{name}"
     latest = {field: curves.last(source, field) for field in curves.fields(source)}

@@ -9,6 +9,7 @@ from rich.text import Text
 
 from cluster.latent_view import TOP
 from cluster.status_table import cell
+from cluster.vocabulary import BYTES
 from cluster.wording import decimals, percent
 
 Facts = Mapping[str, Any]
@@ -52,9 +53,9 @@ def _said(one: Facts, is_brief: bool) -> Table:
         table.add_row("label", cell("  ".join([label["text"], *(f"#{tag}" for tag in label["tags"])]), "green"))
     for explained in one["explanations"]:
         table.add_row(explained["source"], cell(_explained(explained)))
-    table.add_row("likelier", cell(_tokens(one["promoted"])))
+    table.add_row("likelier", _tokens(one["promoted"]))
     if not is_brief:
-        table.add_row("unlikelier", cell(_tokens(one["suppressed"])))
+        table.add_row("unlikelier", _tokens(one["suppressed"]))
         for side in one["neighbors"]:
             near = "  ".join(f"{each['latent']} ({each['cosine']:.2f})" for each in side["latents"][:NUM_NEAREST])
             table.add_row("nearest", cell(f"{side['sae']}  {near}"))
@@ -66,8 +67,21 @@ def _explained(one: Facts) -> str:
     return "  ".join([", ".join(scores), one["text"]]) if scores else one["text"]
 
 
-def _tokens(promoted: Sequence[Facts]) -> str:
-    return " ".join(repr(one["token"]) for one in promoted[:NUM_TOKENS]) or "the hookpoint leads to no unembedding"
+def _tokens(promoted: Sequence[Facts]) -> Text:
+    if not promoted:
+        return cell("the hookpoint leads to no unembedding")
+    text = cell("")
+    for place, one in enumerate(promoted[:NUM_TOKENS]):
+        text.append(" " if place else "").append(_token(one["token"]))
+    return text
+
+
+def _token(spelt: str) -> Text:
+    """As Python would write it; bytes that are no letter are faint."""
+    text, quote = Text(), repr(spelt)[0]
+    for place, part in enumerate(BYTES.split(spelt)):
+        text.append(part if place % 2 else repr(part)[1:-1], FAINT if place % 2 else "")
+    return Text.assemble(quote, text, quote)
 
 
 def _contexts(one: Facts, count: int) -> Table:

@@ -18,6 +18,7 @@ from cluster.ui_run import run_plots
 from cluster.ui_runs import Runs
 from cluster.ui_shelf import Features, Shelf
 from shared.errors import UserError
+from shared.files import is_free
 
 UNESCAPED = "!'()*~"
 """What JavaScript's encodeURIComponent leaves as it is, and Python's quote would not."""
@@ -35,7 +36,7 @@ def export(runs: Runs, out: Path, progress: Progress) -> Path:
     Raises:
         UserError: something is in `out` already.
     """
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+    if not is_free(out):
         raise UserError(f"{out} is not an empty folder; give another for the page's files")
     shelf, listing = Shelf(runs), runs.listing()
     (out / "data").mkdir(parents=True, exist_ok=True)

@@ -32,8 +32,10 @@ def add_features(app: FastAPI, shelf: Shelf) -> None:
 
     @app.get(AT + "/catalog")
     def catalog(run: str, sae: str, query: Annotated[ListQuery, Query()]) -> Response:
-        one = shelf.features(run, sae)
-        return answer(catalog_page(one.searchable, one.said(), query.query(), one.vocabulary))
+        one, wanted = shelf.features(run, sae), query.query()
+        words = wanted.words_in_contexts
+        firing = one.firing_on(words, lambda: shelf.bench(run).spelling(words)) if words else None
+        return answer(catalog_page(one.searchable, one.said(), wanted, one.vocabulary, firing))
 
     @app.get(AT + "/random")
     def random_latent(run: str, sae: str) -> Response:
@@ -80,7 +82,8 @@ def add_bench(app: FastAPI, shelf: Shelf) -> None:
 
     @app.post(AT + "/steer")
     def steer(run: str, sae: str, body: SteeringRequest) -> Response:
-        lines = written(shelf.bench(run), shelf.features(run, sae).store, body)
+        one = shelf.features(run, sae)
+        lines = written(shelf.bench(run), one.store, body, one.vocabulary)
         return StreamingResponse(_json_lines(lines), media_type="application/x-ndjson")
 
     @app.post(AT + "/doses")

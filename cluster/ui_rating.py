@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from cluster.vocabulary import Vocabulary
+from cluster.vocabulary import Vocabulary, joined
 from features.agreement import weighted_kappa
 from features.context import BINS, JUDGE, Context
 from features.explanations import Explanation, JudgedExample, Score
@@ -95,6 +95,6 @@ def _passage(one: Context, vocabulary: Vocabulary, largest: float) -> JudgedExam
             pieces.append(MARK if is_marked else UNMARK)
             inside = is_marked
         pieces.append(text)
-    text = "".join([*pieces, UNMARK] if inside else pieces)
+    text = joined([*pieces, UNMARK] if inside else pieces)
     where, best, strength = (one.document, one.start), float(max(RATINGS)), one.max_act / largest
     return JudgedExample(text, one.group, one.max_act, best, None, *where, strength=strength)

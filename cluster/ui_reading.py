@@ -96,10 +96,12 @@ def _told(found: Effects, vocabulary: Vocabulary) -> dict[str, Any]:
 
 
 def _votes(votes: Votes, vocabulary: Vocabulary) -> list[list[dict[str, Any]]]:
+    """Without those that are none, or too small to be told from none."""
     return [
         [
             {"token": text, "change": change}
             for text, change in zip(vocabulary.spell(ids), _numbers(changes), strict=True)
+            if change
         ]
         for ids, changes in zip(votes.ids[0].tolist(), votes.changes[0], strict=True)
     ]

@@ -41,6 +41,7 @@ class ListQuery(BaseModel):
     offset: int = 0
     count: int = 50
     text: str = ""
+    text_in: str = ""
     tag: str = ""
     state: str = ""
     density_min: float | None = None

@@ -6,6 +6,7 @@ from typing import Any
 
 from cluster.pareto import on_front
 from cluster.plot import COLOURS, DASHES
+from cluster.report_held_out import held_out
 from cluster.report_plots import plots
 from cluster.run_facts import RunFacts, SaeRow
 from cluster.status import status_facts
@@ -33,6 +34,7 @@ def run_view(run: RunFacts, live: Live | None, features: list[str]) -> dict[str,
         "software": run.software,
         "span_ms": run.curves.span_ms,
         "saes": _saes(run, status, features),
+        "held_out": held_out(run.saes),
         "missing": [] if live else run.missing,
         "ledger": _ledger(run, live),
         "events": events[-NEWEST_EVENTS:][::-1],

@@ -19,6 +19,7 @@ from features.labels import Labels
 from features.patterns import METHOD
 from features.store import FeatureStore
 from features.store_meta import META
+from features.word_search import Spelling, WordHit, latents_on
 from shared.errors import UserError
 
 Made = TypeVar("Made")
@@ -37,6 +38,8 @@ class Features:
     """When meta.json was written, the last of the store's files."""
     _searchable: Searchable | None = None
     _making: threading.Lock = field(default_factory=threading.Lock)
+    _firing: tuple[str, list[WordHit]] | None = None
+    _looking: threading.Lock = field(default_factory=threading.Lock)
 
     def said(self) -> Said:
         """What was said of all latents by now."""
@@ -60,6 +63,16 @@ class Features:
             if self._searchable is None:
                 self._searchable = Searchable.of(self.store.catalog, self.vocabulary)
             return self._searchable
+
+    def firing_on(self, words: str, spelled: Callable[[], Spelling]) -> list[WordHit]:
+        """What fires on `words` in its contexts, which are all gone through; one search at a time.
+
+        The last is kept, since whoever has searched sorts it and turns its pages.
+        """
+        with self._looking:
+            if self._firing is None or self._firing[0] != words:
+                self._firing = words, latents_on(self.store, spelled())
+            return self._firing[1]
 
 
 class Shelf:

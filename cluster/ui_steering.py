@@ -57,14 +57,16 @@ def turns_of(store: FeatureStore, request: SteeringRequest) -> list[SteeringTurn
     return [SteeringTurn(store.meta.trainer, **one.model_dump()) for one in request.turns]
 
 
-def written(bench: Workbench, store: FeatureStore, request: SteeringRequest) -> Iterator[dict[str, Any]]:
+def written(
+    bench: Workbench, store: FeatureStore, request: SteeringRequest, vocabulary: Vocabulary
+) -> Iterator[dict[str, Any]]:
     """First `{"prompt": text}`, then `{"part": "baseline" | "steered", "text": all so far}` as it is written, then
 
     `{"kl": […], "loss": […], "tokens": […]}` of the steered text. Raises UserError, at once, for what cannot be done.
     """
     with bench.in_use:
         turned, prompt = prepared(bench, turns_of(store, request), request.prompt)
-    return _from_a_thread(bench, lambda: _lines(bench, prompt, turned, request.sampling))
+    return _from_a_thread(bench, lambda: _lines(bench, prompt, turned, request.sampling, vocabulary))
 
 
 def _from_a_thread(bench: Workbench, work: Callable[[], Iterator[dict[str, Any]]]) -> Iterator[dict[str, Any]]:
@@ -102,7 +104,7 @@ def respond(bench: Workbench, store: FeatureStore, request: SteeringRequest, voc
 
 
 def _lines(
-    bench: Workbench, prompt: torch.Tensor, turned: Sequence[Steering], sampling: Sampling
+    bench: Workbench, prompt: torch.Tensor, turned: Sequence[Steering], sampling: Sampling, vocabulary: Vocabulary
 ) -> Iterator[dict[str, Any]]:
     model, tokenizer = bench.model, bench.tokenizer
     yield {"prompt": tokenizer.decode(prompt.tolist())}
@@ -116,4 +118,5 @@ def _lines(
                 yield {"part": part, "text": tokenizer.decode(torch.stack(tokens).tolist())}
     if tokens:
         (look,) = look_at(model, tokenizer, prompt, [torch.stack(tokens)], turned)
-        yield {"kl": look.kl.tolist(), "loss": look.loss.tolist(), "tokens": bench.texts(torch.stack(tokens))}
+        spelt = vocabulary.spell(torch.stack(tokens).tolist())
+        yield {"kl": look.kl.tolist(), "loss": look.loss.tolist(), "tokens": spelt}

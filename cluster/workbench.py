@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from cluster.evaluation import Subject
 from cluster.job_place import read_run
 from cluster.subjects import Saved, find_saved, load_subjects, rows_dtype
+from features.word_search import Spelling, spelling
 from producers.packing import ContextTemplate
 from producers.pretrained import load_config
 from producers.spliced_model import SplicedModel
@@ -95,8 +96,7 @@ class Workbench:
 
     def encode(self, text: str) -> Tensor:
         """int64 [tokens]: what the model expects before a text, as in training, and the text; nothing after it."""
-        ids = self.tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
-        return torch.tensor([*self.template.prefix, *ids], dtype=torch.int64)
+        return torch.tensor([*self.template.prefix, *self._ids(text)], dtype=torch.int64)
 
     def excluded(self, token_ids: Tensor) -> Tensor:
         """bool, as `token_ids`: which of them no trainer has read."""
@@ -113,6 +113,14 @@ class Workbench:
         size = load_config(self.job.model).get_text_config().vocab_size
         known = min(size, len(self.tokenizer))
         return self.texts(list(range(known))) + [""] * (size - known)
+
+    def spelling(self, words: str) -> Spelling:
+        """How `words` may stand in a text. Raises UserError if there is no tokenizer."""
+        with self.in_use:
+            return spelling(words, self.vocabulary, self._ids)
+
+    def _ids(self, text: str) -> list[int]:
+        return self.tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
 
     def _saved(self, names: tuple[str, ...]) -> Saved:
         return find_saved(self.folder, self.job, names)

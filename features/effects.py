@@ -21,7 +21,7 @@ class Votes(NamedTuple):
 
     ids: Tensor
     changes: Tensor
-    """Above 0: the latent votes for the token; below: against it."""
+    """Above 0: the latent votes for the token; below: against it; 0, and no vote, where fewer tokens go that way."""
 
 
 class Effects(NamedTuple):
@@ -69,4 +69,4 @@ def effects_of(
 
 def _votes(change: Tensor, sign: int, num_votes: int) -> Votes:
     largest = torch.topk(change, min(num_votes, change.shape[-1]), dim=-1)
-    return Votes(largest.indices, sign * largest.values)
+    return Votes(largest.indices, sign * largest.values.clamp_min(0))

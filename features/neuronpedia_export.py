@@ -27,12 +27,16 @@ STEER_STRENGTH = 10.0
 """By default, of a latent without a vector."""
 
 
+def neuronpedia_folder(subject: ExportSubject) -> Path:
+    """`{model_id}/{source_id}`."""
+    return Path(subject.model_id, source_id(subject))
+
+
 def export_neuronpedia(
-    subject: ExportSubject, latents: Sequence[int], texts: Mapping[int, Sequence[tuple[str, str]]], out: Path
-) -> Path:
-    """Writes the folder of one source below `out`; `texts` are (text, author) of what latents are said to mean."""
+    subject: ExportSubject, latents: Sequence[int], texts: Mapping[int, Sequence[tuple[str, str]]], folder: Path
+) -> None:
+    """Writes one source into `folder`; `texts` are (text, author) of what latents are said to mean."""
     now = datetime.now(UTC).isoformat()
-    folder = out / subject.model_id / source_id(subject)
     folder.mkdir(parents=True, exist_ok=True)
     for name, row in _heads(subject, now).items():
         (folder / f"{name}.jsonl").write_text(_line(row))
@@ -44,7 +48,6 @@ def export_neuronpedia(
         said = [_explanation(subject, *words, now) for words in told]
         if said:
             _write(folder / "explanations" / f"batch-{number}.jsonl.gz", said)
-    return folder
 
 
 def source_id(subject: ExportSubject) -> str:

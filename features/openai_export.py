@@ -15,13 +15,16 @@ BIN_WIDTH = 0.2
 """Of its histogram, whose bars are numbered."""
 
 
-def export_openai(subject: ExportSubject, latents: Sequence[int], out: Path) -> Path:
-    """Writes the folder `{model_id}/{trainer}` below `out`, with `atoms/{latent}.json` in it."""
-    folder = out / subject.model_id / subject.store.meta.trainer
+def openai_folder(subject: ExportSubject) -> Path:
+    """`{model_id}/{trainer}`."""
+    return Path(subject.model_id, subject.store.meta.trainer)
+
+
+def export_openai(subject: ExportSubject, latents: Sequence[int], folder: Path) -> None:
+    """Writes `atoms/{latent}.json` of each into `folder`."""
     (folder / "atoms").mkdir(parents=True, exist_ok=True)
     for latent in latents:
         (folder / "atoms" / f"{latent}.json").write_text(json.dumps(feature_info(subject, latent), allow_nan=False))
-    return folder
 
 
 def feature_info(subject: ExportSubject, latent: int) -> dict[str, Any]:

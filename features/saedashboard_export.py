@@ -34,10 +34,13 @@ NOT_COMPUTED = (
 )
 
 
-def export_saedashboard(subject: ExportSubject, latents: Sequence[int], out: Path) -> Path:
-    """Writes the folder `{model_id}_{sae_set}_{hook}_{num_latents}` below `out`, of those latents that fired."""
-    meta = subject.store.meta
-    folder = out / f"{subject.model_id}_{subject.sae_set}_{subject.hook_name}_{meta.num_latents}"
+def saedashboard_folder(subject: ExportSubject) -> Path:
+    """`{model_id}_{sae_set}_{hook}_{num_latents}`."""
+    return Path(f"{subject.model_id}_{subject.sae_set}_{subject.hook_name}_{subject.store.meta.num_latents}")
+
+
+def export_saedashboard(subject: ExportSubject, latents: Sequence[int], folder: Path) -> None:
+    """Writes those latents that fired into `folder`."""
     folder.mkdir(parents=True, exist_ok=True)
     dead = set(np.flatnonzero(subject.store.catalog.column("dead").to_numpy(zero_copy_only=False)).tolist())
     common = {"model_id": subject.model_id, "layer": subject.layer, "sae_set": subject.sae_set}
@@ -53,7 +56,6 @@ def export_saedashboard(subject: ExportSubject, latents: Sequence[int], out: Pat
     }
     (folder / "skipped_indexes.json").write_text(json.dumps(skipped))
     (folder / "run_settings.json").write_text(json.dumps(_settings(subject)))
-    return folder
 
 
 def dashboard_feature(subject: ExportSubject, latent: int) -> dict[str, Any]:

@@ -83,6 +83,11 @@ def leftovers(path: Path) -> list[Path]:
     return [one for one in path.parent.glob(".*.tmp") if pattern.fullmatch(one.name)]
 
 
+def is_free(folder: Path) -> bool:
+    """Whether there is nothing at `folder` yet, or an empty folder."""
+    return not os.path.lexists(folder) or (folder.is_dir() and not any(folder.iterdir()))
+
+
 def sync(path: Path) -> None:
     """Waits until the file or the folder's entries are on disk."""
     descriptor = os.open(path, os.O_RDONLY)

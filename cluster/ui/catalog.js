@@ -12,8 +12,10 @@ const BOUNDS = [["density_min", "density ≥"], ["density_max", "density ≤"], 
   ["fvu_share_min", "FVU share ≥"], ["score_min", "score ≥"]];
 const COLUMNS = [["latent", "latent"], ["density", "density"], ["max_act", "max"], ["mean_act", "mean"],
   ["fvu_share", "FVU share"], ["score", "score"], ["label", "label or explanation"]];
+const SHARE = ["share", "on words"];
 
 export async function catalogView({ parts: [run, sae], query }) {
+  if (source.isExport && query.has("text_in")) throw new Error("an export shows what was found; to search in contexts needs the model's tokenizer: headrace ui");
   const saes = await source.saes(run);
   const one = saes.find((other) => other.trainer === sae);
   if (!one) throw new Error(`there are no features of ${sae} in run ${run}; collect them with: headrace features collect ${run}`);
@@ -41,9 +43,13 @@ class Catalog {
     this.sae = sae;
     this.query = query;
     this.result = h("div");
-    this.search = h("input", { type: "search", id: "search", placeholder: "words in labels, explanations, promoted tokens  ( / )",
-      value: query.text || "", oninput: () => this.soon({ text: this.search.value }) });
+    // Whoever looks for words in contexts goes through all of them: not at every letter.
+    this.search = h("input", { type: "search", id: "search", value: query.text || "",
+      oninput: () => (!this.inContexts || !this.search.value) && this.soon({ text: this.search.value }),
+      onchange: () => this.inContexts && this.change({ text: this.search.value }) });
+    this.hint();
     this.form = h("form", { class: "filters", onsubmit: (event) => event.preventDefault() }, this.search,
+      !source.isExport && this.choice("text_in", [["", "in labels and tokens"], ["contexts", "in contexts"]], (where) => this.sortFor(where)),
       this.choice("state", [["", "all"], ["alive", "alive"], ["dead", "never fired"]]),
       this.choice("tag", [["", "any tag or none"], ["*", "with a tag"], ...Object.keys(sae.tags).map((tag) => [tag, tag])]),
       BOUNDS.map(([name, words]) => this.bound(name, words)),
@@ -51,8 +57,21 @@ class Catalog {
       !source.isExport && h("a", { class: "button", href: link(run, sae.trainer, "text") }, "Own text"));
   }
 
-  choice(name, options) {
-    const node = h("select", { name, onchange: () => this.change({ [name]: node.value }) },
+  get inContexts() {
+    return this.query.text_in === "contexts";
+  }
+
+  hint() {
+    this.search.placeholder = this.inContexts ? "words that a latent fires on, then Enter  ( / )" : "words in labels, explanations, promoted tokens  ( / )";
+  }
+
+  sortFor(where) {
+    if (where) return { text: this.search.value, sort: "share", descending: "true" };
+    return { text: this.search.value, ...this.query.sort === "share" && { sort: "", descending: "" } };
+  }
+
+  choice(name, options, also = () => ({})) {
+    const node = h("select", { name, onchange: () => this.change({ [name]: node.value, ...also(node.value) }) },
       options.map(([value, words]) => h("option", { value, selected: value === (this.query[name] || "") }, words)));
     return node;
   }
@@ -73,39 +92,46 @@ class Catalog {
 
   async change(changes) {
     this.query = { ...this.query, offset: "", ...changes };
+    this.hint();
     stay(this.run, this.sae.trainer, this.query);
     await this.refresh();
   }
 
   async refresh() {
     const mine = (this.turn = (this.turn || 0) + 1);
+    if (this.inContexts) document.body.classList.add("busy");
     try {
       const found = await source.catalog(this.run, this.sae.trainer, { count: PAGE, ...this.query });
       if (mine === this.turn) this.draw(found);
     } catch (error) {
-      show(this.result, h("p", { class: "bad" }, error.message));
+      if (mine === this.turn) show(this.result, h("p", { class: "bad" }, error.message));
     }
+    if (mine === this.turn) document.body.classList.remove("busy");
   }
 
   draw(found) {
     const offset = Number(this.query.offset || 0);
     this.last = { offset, matching: found.matching };
     remember(this.run, this.sae.trainer, found.rows.map((one) => one.latent));
+    const searched = this.inContexts && Boolean(this.query.text?.trim());
+    const columns = searched ? [COLUMNS[0], SHARE, ...COLUMNS.slice(1)] : COLUMNS;
     const rows = found.rows.map((one) => [
       h("a", { href: link(this.run, this.sae.trainer, one.latent) }, one.latent),
+      ...searched ? [h("span", { title: plural(one.contexts, "context") }, percent(one.share))] : [],
       one.dead ? h("span", { class: "chip warn" }, "never fired") : percent(one.density), short(one.max_act || null), short(one.mean_act),
       percent(one.fvu_share), decimals(one.score, 2), said(one), one.promoted.map(chipOf)]);
-    const head = [...COLUMNS.map(([name, words]) => this.heading(name, words)), "promotes"];
+    const head = [...columns.map(([name, words]) => this.heading(name, words)), "promotes"];
     show(this.result,
       h("p", { class: "note", id: "matching" }, found.matching === found.num_latents ? `all ${whole(found.num_latents)}`
-        : `${whole(found.matching)} of ${whole(found.num_latents)}`),
-      found.rows.length ? table(head, rows, { words: [0, 6, 7] }) : h("p", null, "No latent is so."), this.pages(offset, found.matching));
+        : `${whole(found.matching)} of ${whole(found.num_latents)}`,
+      searched && " fire on these words in two or more of their strongest contexts"),
+      found.rows.length ? table(head, rows, { words: [0, columns.length - 1, columns.length] }) : h("p", null, "No latent is so."), this.pages(offset, found.matching));
   }
 
   heading(name, words) {
     const sort = this.query.sort || "latent", isSorted = sort === name, down = this.query.descending === "true";
     const next = isSorted ? String(!down) : String(!["latent", "label"].includes(name));
-    return h("button", { type: "button", class: "quiet sort", "aria-label": `sort by ${words}`,
+    return h("button", { type: "button", class: "quiet sort", "aria-label": `sort by ${words}`, title: name === SHARE[0] ? "how much of the activation in the strongest contexts falls on the words" : null,
       onclick: () => this.change({ sort: name, descending: next }) }, words, isSorted ? (down ? " ↓" : " ↑") : "");
   }
 

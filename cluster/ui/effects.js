@@ -30,7 +30,9 @@ function draw(place, found) {
 
 function votesAt(found, at) {
   const cell = (vote) => (vote ? [chipOf(vote.token), " ", h("span", { class: "soft" }, `${vote.change >= 0 ? "+" : ""}${decimals(vote.change, 3)}`)] : "");
-  const rows = found.up_logits[at].map((_, rank) => [found.up_logits[at][rank], found.down_logits[at][rank], found.up_probs[at][rank], found.down_probs[at][rank]].map(cell));
+  const lists = ["up_logits", "down_logits", "up_probs", "down_probs"].map((name) => found[name][at]);
+  const rows = Array.from({ length: Math.max(...lists.map((one) => one.length)) }, (_, rank) => lists.map((one) => cell(one[rank])));
+  if (!rows.length) return h("p", { class: "note" }, "After ", chipOf(found.tokens[at]), " the latent changes nothing.");
   return [h("p", { class: "note" }, "After ", chipOf(found.tokens[at]), ` the latent makes (KL ${short(found.kl[at])} nats):`),
     table(["likelier, log p", "unlikelier, log p", "likelier, p", "unlikelier, p"], rows, { words: [0, 1, 2, 3] })];
 }

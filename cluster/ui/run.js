@@ -1,4 +1,4 @@
-// One run: its state and what limits it, curves, the front, lags, where every row is, and what happened.
+// One run: its state and what limits it, held-out numbers, curves, the front, lags, where every row is, what happened.
 
 import { h, showAgain, table, section } from "headrace/dom";
 import { NONE, bytes, count, decimals, duration, moment, percent, plural, whole } from "headrace/numbers";
@@ -33,6 +33,7 @@ function above(run) {
       run.status.limiting_reason),
     run.missing.length > 0 && h("div", { class: "missing" }, run.missing.map((one) => h("p", null, one))),
     section("SAEs", saes(run), h("p", { class: "note" }, "● is on the front: no other has both a lower L0 and a lower FVU.")),
+    heldOut(run),
     h("details", null, h("summary", null, "What the job is made of"), about(run)),
   ];
 }
@@ -58,6 +59,12 @@ function saes(run) {
     decimals(one.l0, 1), percent(one.dead_fraction), whole(one.lag_blocks)]);
   const head = ["SAE", "state", "architecture", "latents", "k", "tokens", "tokens/s", "FVU", "L0", "dead", "lag, blocks"];
   return table(head, rows, { words: [0, 1, 2] });
+}
+
+function heldOut({ held_out: found, saes: all }) {
+  if (!found) return null;
+  const rows = found.rows.map(([name, ...numbers]) => [[swatch(all.find((one) => one.name === name)), name], ...numbers]);
+  return section("Held-out text", h("p", null, found.lead), table(found.head, rows), h("p", { class: "note" }, found.note));
 }
 
 function about({ about: one, software }) {

@@ -1,10 +1,10 @@
 // Steering: what the model writes with some latents turned, beside what it writes by itself with the same chance.
 
-import { h, show, say, section, table } from "headrace/dom";
+import { h, show, section, table } from "headrace/dom";
 import { lines } from "headrace/charts";
 import { decimals, short } from "headrace/numbers";
 import { link } from "headrace/route";
-import { chipOf, heat } from "headrace/tokens";
+import { chipOf, heat, joined } from "headrace/tokens";
 import * as source from "headrace/source";
 
 const MODES = [["add", "add"], ["set", "set"], ["set_if_active", "set where active"], ["scale", "scale"], ["ablate", "ablate"]];
@@ -69,12 +69,14 @@ class Panel {
     this.stop();
     this.stopping = new AbortController();
     show(this.baseline);
-    show(this.steered, h("span", { class: "soft" }, "…"));
+    const waiting = h("span", { class: "soft" }, "…");
+    show(this.steered, waiting);
     try {
       for await (const line of source.steer(this.one.run, this.one.sae, this.wanted(), this.stopping.signal)) this.take(line);
     } catch (error) {
-      if (error.name !== "AbortError") say(error.message, true);
+      if (error.name !== "AbortError") this.steered.append(h("p", { class: "bad" }, error.message));
     }
+    waiting.remove();
   }
 
   take(line) {
@@ -128,5 +130,5 @@ function number(name, value, words) {
 // The beginning of a text in which the latent fires.
 function firstWords(one) {
   const context = one.groups.find(({ name }) => name === "random")?.contexts[0];
-  return context ? context.tokens.slice(0, Math.max(4, context.at)).join("").replace(/^<\|.*?\|>/, "").trimStart() : "";
+  return context ? joined(context.tokens.slice(0, Math.max(4, context.at))).replace(/^<\|.*?\|>/, "").trimStart() : "";
 }

@@ -3,14 +3,19 @@
 import { h } from "headrace/dom";
 import { short } from "headrace/numbers";
 
+// Bytes that are no letter, as cluster/vocabulary.py spells them.
+const BYTES = /^(?:\\x[0-9a-f]{2})+$/;
+
+const mark = (text) => h("span", { class: "mark" }, text);
+
 // A token's text with what is not seen made visible. After ↵ stands the break itself, which only `.breaks` shows, as it
 // does the whole of a run of spaces.
 export function spelt(text) {
-  const parts = text.split(/(\n|\t| {3,})/).filter((one) => one !== "");
+  const parts = text.split(/(\n|\t| {3,}|(?:\\x[0-9a-f]{2})+)/).filter((one) => one !== "");
   if (!parts.length) return h("span", { class: "soft" }, "∅");
   return parts.map((one) =>
-    one === "\n" ? [h("span", { class: "mark" }, "↵"), h("span", { class: "break" }, "\n")]
-      : one === "\t" ? h("span", { class: "mark" }, "⇥")
+    one === "\n" ? [mark("↵"), h("span", { class: "break" }, "\n")]
+      : one === "\t" ? mark("⇥") : BYTES.test(one) ? mark(one)
         : one.startsWith("   ") ? h("span", { class: "blanks" }, one) : one);
 }
 
@@ -44,3 +49,11 @@ function colour(share) {
 
 // A token in a list: `·` for a space that would not be seen.
 export const chipOf = (text) => h("code", { class: "piece" }, spelt(text.replace(/^ +| +$/g, (spaces) => "·".repeat(spaces.length))));
+
+// Tokens as one text: bytes that are a letter together read as that letter. Meanwhile each is half of a surrogate pair,
+// which no text has by itself.
+export function joined(tokens) {
+  const half = (_, byte) => String.fromCharCode(0xdc00 + parseInt(byte, 16));
+  const read = (halves) => new TextDecoder().decode(Uint8Array.from(halves, (one) => one.charCodeAt(0) - 0xdc00));
+  return tokens.map((text) => text.replace(/\\x([0-9a-f]{2})/g, half)).join("").replace(/[\udc00-\udcff]+/gu, read);
+}

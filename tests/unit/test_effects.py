@@ -80,6 +80,16 @@ def test_effects_are_what_two_forwards_differ_in(model: nn.Module, sae: TopK) ->
     assert (found.down_logits.changes[..., 0] < 0).any()
 
 
+def test_no_token_is_voted_for_that_became_less_likely(model: nn.Module, sae: TopK) -> None:
+    ids = token_ids()
+    latent, position = active(model, sae, ids)
+    found = effects_of(model, None, [ablation(sae, PLACE, latent)], ids, num_votes=VOCAB_SIZE)
+    for up, down in ((found.up_logits, found.down_logits), (found.up_probs, found.down_probs)):
+        votes_for, votes_against = (one.ids[0, position][one.changes[0, position] != 0] for one in (up, down))
+        assert len(votes_for) and len(votes_against) and not set(votes_for.tolist()) & set(votes_against.tolist())
+        assert (up.changes >= 0).all() and (down.changes <= 0).all()
+
+
 def test_taken_away_at_one_token_it_changes_only_what_comes_from_there_on(model: nn.Module, sae: TopK) -> None:
     ids = token_ids()
     latent, position = active(model, sae, ids)

@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -217,6 +218,37 @@ def test_what_cannot_be_exported_is_a_sentence(run: Path, tmp_path: Path, capsys
     assert "--to must be one of saedashboard, neuronpedia, openai" in capsys.readouterr().err
     assert exit_code(["features", "export", str(run), str(tmp_path), "--to", "openai", "--latent", "12"]) == 2
     assert "planted has latents 0 to 11, got --latent 12" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("to", ["saedashboard", "neuronpedia", "openai"])
+def test_an_export_is_not_mixed_with_what_is_there(
+    to: str, run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "notes.md").write_text("mine")
+    words = ["features", "export", str(run), str(tmp_path), "--to", to]
+    assert exit_code([*words, "--latent", "0", "--latent", "5"]) == 0
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    capsys.readouterr()
+    assert exit_code([*words, "--latent", "1"]) == 2
+    assert "is not an empty folder; delete what was exported there, or give another OUT" in _said(capsys)
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+
+
+def test_two_saes_do_not_share_a_folder(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    twin = tmp_path / "run"
+    shutil.copytree(run, twin)
+    shutil.copytree(twin / "features" / "planted", twin / "features" / "twin")
+    meta = twin / "features" / "twin" / "meta.json"
+    meta.write_text(json.dumps({**json.loads(meta.read_text()), "trainer": "twin"}))
+    words = ["features", "export", str(twin), str(tmp_path / "out"), "--to"]
+    assert exit_code([*words, "saedashboard"]) == 2
+    assert "planted and twin would both go to" in _said(capsys) and not (tmp_path / "out").exists()
+    assert exit_code([*words, "openai"]) == 0 and len(capsys.readouterr().out.splitlines()) >= 2
+    assert len(list((tmp_path / "out").rglob("atoms"))) == 2
+
+
+def _said(capsys: pytest.CaptureFixture[str]) -> str:
+    return " ".join(capsys.readouterr().err.split())
 
 
 def test_a_file_is_no_place_for_an_export(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -34,6 +34,7 @@ def test_all_about_a_latent(made, capsys):
     assert "label       water wheels  #mill  #safety:bias" in text
     assert "some-model  specificity 1.80, detection 0.75  words about mills" in text
     assert all(any(line.startswith(name) for line in lines) for name in ("likelier", "unlikelier", "nearest"))
+    assert "'\\x" in text and "\ufffd" not in text, "pieces of letters are spelt as bytes"
     strongest = [line for line in lines if "⟦" in line]
     contexts = FeatureStore.open(made[0] / "features" / SAE).contexts(made[1])
     assert [line.split()[0] for line in strongest] == [f"{one.max_act:.3g}" for one in contexts if one.group == "top"]

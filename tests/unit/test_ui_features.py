@@ -1,7 +1,9 @@
 """What the page is told of features: catalogues, latents, labels, ratings, own text, effects, steering, exports."""
 
 import json
+import re
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -9,20 +11,26 @@ import pyarrow as pa
 import pytest
 import torch
 from collected_run import JUDGE, SAE, collected_run
+from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from tiny_models import tiny_gpt2
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from tokenizers import Tokenizer, decoders, models
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerFast
 
 from cluster.catalog_query import CatalogQuery, Said, Searchable, catalog_page, matching
 from cluster.latent_view import bin_shares, bounds
 from cluster.ui_app import create_app
 from cluster.ui_export import export
+from cluster.ui_features import add_features
 from cluster.ui_runs import Runs
-from cluster.vocabulary import Vocabulary
+from cluster.ui_shelf import Shelf
+from cluster.vocabulary import Vocabulary, joined
+from cluster.workbench import Workbench
 from features.explanations import Explanation
 from features.histogram import EDGES
 from features.labels import Label
 from features.store import FeatureStore
+from features.word_search import latents_on
 from shared.errors import UserError
 from trainers import load_sae
 
@@ -82,7 +90,49 @@ def test_the_catalogue_filters(client, made, store):
     assert any(some in row["promoted"] for row in catalog(client, text=some.strip().upper(), count=100)["rows"])
 
 
-@pytest.mark.parametrize("query", [{"sort": "fame"}, {"count": 0}, {"count": 10_000}, {"state": "asleep"}, {"odd": 1}])
+def test_latents_are_found_by_what_they_fire_on_in_the_order_of_the_command_line(client, made, store):
+    spelled = Workbench.open(made[0] / "run").spelling("wheel")
+    hits = latents_on(store, spelled)
+    assert len(hits) > 5 and not spelled.is_part.all()
+    wanted = {"text": "wheel", "text_in": "contexts", "count": 100}
+    found = catalog(client, **wanted, sort="share", descending=True)
+    assert [(one["latent"], one["share"], one["contexts"]) for one in found["rows"]] == [tuple(one) for one in hits]
+    assert [one["latent"] for one in catalog(client, **wanted)["rows"]] == sorted(one.latent for one in hits)
+    second = catalog(client, **{**wanted, "count": 1}, sort="share", descending=True, offset=1)
+    assert second["matching"] == len(hits) and second["rows"][0]["latent"] == hits[1].latent
+    middle = float(np.median([one["density"] for one in found["rows"]]))
+    dense = {one["latent"] for one in found["rows"] if one["density"] >= middle}
+    assert {one["latent"] for one in catalog(client, **wanted, density_min=middle)["rows"]} == dense
+    assert catalog(client, text="no such words", text_in="contexts")["rows"] == []
+    assert catalog(client, text=" ", text_in="contexts", sort="share")["matching"] == 64
+
+
+def test_a_search_in_contexts_that_waits_for_the_model_holds_up_no_other_answer(made):
+    app, shelf = FastAPI(), Shelf(Runs(made[0]))
+    add_features(app, shelf)
+    client = TestClient(app, base_url=ORIGIN)
+    catalog(client)
+    with ThreadPoolExecutor(1) as pool:
+        with shelf.bench("run").in_use:
+            searching = pool.submit(catalog, client, text="mill", text_in="contexts")
+            for query in ({"text": "mill"}, {"sort": "density"}, {"text": "mill", "text_in": ""}):
+                assert catalog(client, **query)["rows"]
+            assert client.get(f"{AT}/latents/{made[1]}").status_code == 200 and not searching.done()
+        assert searching.result(60)["rows"]
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        {"sort": "fame"},
+        {"count": 0},
+        {"count": 10_000},
+        {"state": "asleep"},
+        {"odd": 1},
+        {"sort": "share"},
+        {"text_in": "labels"},
+    ],
+)
 def test_a_catalogue_that_cannot_be_is_a_sentence(client, query):
     answer = client.get(f"{AT}/catalog", params=query)
     assert answer.status_code in (400, 422) and answer.json()["error"]
@@ -187,6 +237,10 @@ def test_silencing_a_latent_changes_what_comes_after_and_nothing_before(client, 
     found = client.post(f"{AT}/latents/{made[1]}/effects", json=body).json()
     assert max(found["kl"][: context["at"]], default=0) == 0 and found["kl"][context["at"]] > 0
     assert found["loss_rise"][0] is None and len(found["up_logits"]) == len(context["ids"])
+    for name in ("up_logits", "down_logits", "up_probs", "down_probs"):
+        assert not any(found[name][: context["at"]]) and found[name][context["at"]]
+        changes = [one["change"] for votes in found[name] for one in votes]
+        assert min(changes) > 0 if name.startswith("up") else max(changes) < 0
     assert client.post(f"{AT}/latents/{made[1]}/effects", json={"ids": [], "position": 0}).status_code == 400
     assert client.post(f"{AT}/latents/{made[1]}/effects", json={**body, "position": 999}).status_code == 400
 
@@ -219,9 +273,27 @@ def test_a_store_that_was_collected_anew_is_opened_anew(client, made):
 
 def test_a_vocabulary_spells_each_token_as_the_tokenizer_does(tmp_path):
     tokenizer = AutoTokenizer.from_pretrained(tiny_gpt2(tmp_path / "model"))
-    vocabulary = Vocabulary.of(tokenizer)
-    assert vocabulary.spell(range(len(tokenizer))) == [tokenizer.decode([one]) for one in range(len(tokenizer))]
+    vocabulary, ids = Vocabulary.of(tokenizer), range(len(tokenizer))
+    for spelt, decoded in zip(vocabulary.spell(ids), [tokenizer.decode([one]) for one in ids], strict=True):
+        assert spelt == decoded or re.fullmatch(r"[\ufffd\x00-\x1f\x7f]", decoded)
     assert vocabulary.spell([10**6]) == ["#1000000"] and Vocabulary.nameless(0).spell([3]) == ["#3"]
+
+
+def test_bytes_that_are_no_letter_are_spelt_and_read_as_one_together(tmp_path):
+    text = "naïve 🙂 \x1b[0m\r\n\tend"
+    tokenizer = AutoTokenizer.from_pretrained(tiny_gpt2(tmp_path / "model"))
+    spelt = Vocabulary.of(tokenizer).spell(tokenizer.encode(text))
+    assert {"\\xc3", "\\xaf", "\\xf0", "\\x82", "\\x1b", "\\x0d", "\n", "\t"} <= {*spelt} and joined(spelt) == text
+    assert joined(["half", "\\xf0", "\\x9f", "⟧"]) == "half\\xf0\\x9f⟧"
+
+
+def test_bytes_of_a_tokenizer_that_falls_back_to_them_are_spelt_too():
+    names = {"<unk>": 0, "▁a": 1, "<0xE2>": 2, "<0x99>": 3, "<0xA5>": 4, "<0x0A>": 5, "�": 6}
+    backend = Tokenizer(models.BPE(names, [], unk_token="<unk>", byte_fallback=True))
+    backend.decoder = decoders.Sequence([decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse()])
+    vocabulary = Vocabulary.of(PreTrainedTokenizerFast(tokenizer_object=backend))
+    assert vocabulary.spell(range(1, 7)) == [" a", "\\xe2", "\\x99", "\\xa5", "\n", "�"]
+    assert joined(vocabulary.spell(range(1, 6))) == " a♥\n"
 
 
 def test_a_catalogue_of_131k_latents_is_filtered_in_a_tenth_of_a_second():

@@ -50,6 +50,8 @@ def test_runs_are_listed_and_one_shows_its_curves(opened):
     opened.wait_for_selector("#lags .scatterlayer .trace", state="attached")
     assert opened.locator("#fvu-by-tokens .scatterlayer .trace").count() == 7
     assert "The ledger balances." in opened.inner_text("main")
+    held_out = opened.locator("section", has_text="Held-out text")
+    assert held_out.locator("tbody tr").count() == 7 and "0.0884" in held_out.inner_text()
     opened.click(".keys button >> nth=0")
     until(opened, "document.querySelectorAll('#fvu-by-tokens .scatterlayer .trace').length === 6")
     opened.keyboard.press("?")
@@ -73,12 +75,34 @@ def test_latents_are_filtered_sorted_paged_and_drawn_at_random(opened, origin, r
     opened.wait_for_selector("#group-top .context")
 
 
+def test_latents_are_found_by_words_that_they_fire_on(opened, origin):
+    opened.goto(f"{origin}#/run/{SAE}")
+    opened.wait_for_selector("#matching")
+    opened.select_option("[name=text_in]", "contexts")
+    opened.fill("#search", "wheel")
+    opened.keyboard.press("Enter")
+    opened.wait_for_selector("[aria-label='sort by on words'] >> text=↓")
+    opened.wait_for_selector("#matching >> text=fire on these words")
+    cells = opened.locator("main tbody tr td:nth-child(2)").all_inner_texts()
+    shares = [float(one.rstrip("%")) for one in cells]
+    assert len(shares) > 5 and shares == sorted(shares, reverse=True) and shares[0] > 0
+    assert "text=wheel" in opened.url and "text_in=contexts" in opened.url and "sort=share" in opened.url
+    opened.reload()
+    opened.wait_for_selector("[aria-label='sort by on words']")
+    assert opened.locator("main tbody tr td:nth-child(2)").all_inner_texts() == cells
+    opened.select_option("[name=text_in]", "")
+    until(opened, "!document.querySelector(\"[aria-label='sort by on words']\")")
+    assert "sort=share" not in opened.url and opened.input_value("#search") == "wheel"
+
+
 def test_a_latents_page_shows_all_of_it_and_goes_on_to_the_next(opened, origin, runs):
     opened.goto(f"{origin}#/run/{SAE}/{runs[1]}")
     opened.wait_for_selector("#group-top .token.marked")
     assert opened.locator(".chart rect").count() > 2 and opened.locator(".logits li").count() == 20
     assert opened.locator("#group-top .token.marked").first.get_attribute("title").replace(".", "").isdigit()
     assert "narrow" in opened.inner_text("#neighbors") and "words about mills" in opened.inner_text("#explanations")
+    assert opened.locator(".logits .piece .mark", has_text="\\x").count() > 0
+    assert "\ufffd" not in opened.inner_text("main")
     opened.click("#explanations .score >> nth=0 >> summary")
     assert opened.locator("#explanations .score >> nth=0 >> tbody tr").count() == 6
     opened.click("text=whole contexts")
@@ -158,6 +182,20 @@ def test_a_latent_steers_what_is_written(opened, origin, runs):
     opened.wait_for_selector("text=There is no dose of ablate")
 
 
+def test_a_prompt_of_tokens_that_are_pieces_of_letters_is_whole(opened):
+    tokens = [" mill", "\\xf0\\x9f", "\\x99\\x82", "🙂", "\\x1b", "\\xe2"]
+    read = opened.evaluate("(tokens) => import('headrace/tokens').then((one) => one.joined(tokens))", tokens)
+    assert read == " mill🙂🙂\x1b\ufffd"
+
+
+def test_why_nothing_was_written_stands_where_the_text_would_be(opened, origin, runs):
+    opened.goto(f"{origin}#/run/{SAE}/{runs[1]}/steer")
+    opened.fill("#prompt", "The mill. " * 64)
+    opened.click("#write")
+    opened.wait_for_selector(".beside .bad >> text=the model takes 64, new ones included")
+    assert "…" not in opened.inner_text(".beside")
+
+
 def test_an_explanation_is_rated_by_keys(opened, origin, runs):
     opened.goto(f"{origin}#/run/{SAE}/{runs[1]}")
     opened.click("text=rate it blind")
@@ -185,6 +223,7 @@ def test_an_exported_page_opens_from_a_disk_and_filters_as_the_server_does(brows
             until(one.page, "!document.body.classList.contains('busy')")
             shown.append(one.page.inner_text("#matching") + one.page.inner_text("main table"))
         assert shown[0] == shown[1]
+    assert served.page.locator("[name=text_in]").count() == 1 and watched.page.locator("[name=text_in]").count() == 0
     opened = watched.page
     opened.goto(f"{page.as_uri()}#/run/{SAE}/{runs[1]}")
     opened.wait_for_selector("#group-top .token.marked")
@@ -192,6 +231,7 @@ def test_an_exported_page_opens_from_a_disk_and_filters_as_the_server_does(brows
     assert opened.locator("#label-save, #own-text, .title a").count() == 0
     for place, said in (
         (f"{runs[1]}/steer", "need the model"),
+        ("?text=mill&text_in=contexts", "to search in contexts needs"),
         ("64", f"{SAE} has latents 0 to 63, got 64"),
         ("%E0", "got NaN"),
     ):

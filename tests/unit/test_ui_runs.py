@@ -75,6 +75,15 @@ def test_a_run_is_told_from_its_files_alone(client):
     assert "Still in training: every SAE." in half["missing"][0] and half["saes"][0]["tokens"] == 150_000_000
 
 
+def test_held_out_numbers_are_those_of_the_report(client):
+    whole, half = (client.get(f"/api/runs/{name}").json()["held_out"] for name in ("whole", "half"))
+    assert "Measured on 1,024 contexts (130,048 tokens) that no trainer has read." in whole["lead"]
+    assert len(whole["rows"]) == 7 and all(len(one) == len(whole["head"]) for one in whole["rows"])
+    row = next(one for one in whole["rows"] if one[0] == "topk-262144-k64")
+    assert row[1:5] == ["the end", "0.0884", "64.0", "2.0%"]
+    assert {one[1] for one in half["rows"]} == {"150M tokens"}
+
+
 def test_figures_are_those_of_the_report(client):
     plots = {one["id"]: one["figure"] for one in client.get("/api/runs/whole/plots").json()}
     assert {"fvu-by-tokens", "front", "rows-per-s", "lags", "dead-fraction-by-tokens"} <= plots.keys()
@@ -154,11 +163,13 @@ def test_a_running_job_is_followed_and_stays_when_its_registry_is_gone(live):
     for tokens in (8_192, 16_384):
         time.sleep(0.005)  # measurements of one source are told apart by their ms
         registry.add_metrics("trainer-relu-16384", {"tokens": tokens, "fvu": 0.25, "l0": 50.0, "rows_per_s": 5.0})
+    registry.add_metrics("evaluation-relu-16384", {"tokens": 8_192, "contexts": 64, "fvu": 0.5})
     registry.add_event("producer-died", "producer-1 died (exit 137)")
     run = client.get("/api/runs/now").json()
     assert run["is_live"] and run["state"] == "running"
     relu = next(one for one in run["saes"] if one["name"] == "relu-16384")
     assert relu["tokens"] == 16_384 and relu["fvu"] == 0.25 and relu["lag_blocks"] == 1
+    assert [one[:3] for one in run["held_out"]["rows"]] == [["relu-16384", "8.19k tokens", "0.5000"]]
     assert run["events"][0]["message"] == "producer-1 died (exit 137)" and run["ledger"]["emitted"] == 32_768
     (curve,) = (one for one in client.get("/api/runs/now/plots").json() if one["id"] == "fvu-by-tokens")
     assert numbers(curve["figure"]["data"][0]["y"]) == [0.25, 0.25]
