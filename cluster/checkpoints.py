@@ -191,10 +191,10 @@ def newest_part(
     return None
 
 
-def has_all_parts(run_folder: Path, stream: int, block: int, roles: Iterable[str]) -> bool:
-    """Whether all `roles` have saved at `block`: a part is there as a whole or not at all."""
+def missing_parts(run_folder: Path, stream: int, block: int, roles: Iterable[str]) -> list[str]:
+    """Which of `roles` have not saved at `block`: a part is there as a whole or not at all."""
     folder = run_folder / "checkpoints" / str(block)
-    return all((folder / part_name(role, stream)).exists() for role in roles)
+    return [role for role in roles if not (folder / part_name(role, stream)).exists()]
 
 
 def prune(run_folder: Path, keep: int, in_use: Collection[int] = ()) -> None:

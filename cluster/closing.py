@@ -11,16 +11,18 @@ from typing import Any
 
 from rich.console import Console
 
+from cluster.controller import Outcome
 from cluster.curves import Curves
 from cluster.metrics_store import read_metrics
 from cluster.progress import final_table
 from shared.config import Job
 
 
-def print_closing(job: Job, finished: bool, console: Console) -> None:
-    """For a job that has finished, or else was stopped and saved."""
-    if not finished:
-        console.print(f"saved; go on with: {command()} resume {quote(job.output)}", markup=False, highlight=False)
+def print_closing(job: Job, outcome: Outcome, console: Console) -> None:
+    """For a job that has finished, or was stopped."""
+    if outcome is not Outcome.FINISHED:
+        how = "saved" if outcome is Outcome.STOPPED else "not all was saved"
+        console.print(f"{how}; go on with: {command()} resume {quote(job.output)}", markup=False, highlight=False)
         return
     curves = Curves.of(read_metrics(Path(job.output)))
     console.print(final_table(job, [_row(job, trainer.name, curves) for trainer in job.trainers]))

@@ -414,5 +414,5 @@ def _run(job: "Job", resume: bool) -> None:
         from cluster.closing import print_closing
         from cluster.run_job import Outcome, run_job
     outcome = run_job(job, resume, out)
-    print_closing(job, outcome is Outcome.FINISHED, out)
+    print_closing(job, outcome, out)
     raise typer.Exit(0 if outcome is Outcome.FINISHED else 130)

@@ -25,12 +25,12 @@ from cluster.preparation import Prepared
 from cluster.restart_policy import Cause, Step
 from cluster.sealing import Sealing
 from cluster.spill_watch import SpillWatch
-from cluster.stopping import Standing, Window, stop_block, unsaved
+from cluster.stopping import Standing, Standstill, stop_block, unsaved
 from cluster.trainer_actor import TrainerEnd
 from cluster.troubles import troubles
 from cluster.watcher import Watcher
 from shared.config import Job
-from shared.errors import Unreadable
+from shared.errors import RegistryUnreachable, Unreadable
 from shared.job_state import JobState
 from shared.registry import Registry
 from shared.registry_facts import StreamPoint, TrainerCounters
@@ -55,6 +55,13 @@ MAX_EVALUATOR_DEATHS = 2
 class Outcome(Enum):
     FINISHED = "finished"
     STOPPED = "stopped"
+    """And saved."""
+    CUT_SHORT = "cut short"
+    """Stopped; what came after the last complete checkpoint will be done again."""
+
+    @property
+    def state(self) -> JobState:
+        return JobState.FINISHED if self is Outcome.FINISHED else JobState.STOPPED
 
 
 class Controller:
@@ -73,9 +80,9 @@ class Controller:
     ) -> None:
         self._job, self._run_folder, self._registry, self._token = job, run_folder, registry, token
         self._prepared, self._crew, self._watcher, self._spill = prepared, crew, watcher, spill
+        self._stop_wish = watcher.stop_wanted
         self._names = [trainer.name for trainer in job.trainers]
         self._trainer_roles = [f"trainer-{name}" for name in self._names]
-        self._lane_roles = [f"lane-{index}" for index in range(job.stream.lanes)]
         self._deaths = Deaths()
         self._sealing = Sealing(job, run_folder, registry, token, prepared, crew, self._tell_damage)
         self._unfinished: set[str] = set()
@@ -85,36 +92,64 @@ class Controller:
         """Of the trainers that have finished, what each had then."""
         self._evaluator_deaths = 0
         self._stop_block: int | None = None
-        self._is_stopping = self._is_ending = False
-        """A stop was asked for; and nothing was left to save."""
-        self._window = Window(job.checkpoint.stop_within_s)
+        self._is_ending = False
+        """A stop was asked for, and every block was given out already."""
+        self.unsaved = ""
+        """What was lost with a stop that was cut short."""
         self._hearing, self._oom_kills = Hearing(), OomKills()
         self._looked_s = 0.0
         self._gauges = JobGauges(job.name)
 
     def run(self, checkpoint: Checkpoint | None) -> Outcome:
         """Raises JobFailed when the job cannot go on."""
+        try:
+            return self._run(checkpoint)
+        except RegistryUnreachable:  # nobody is patient any more, since a stop has taken its time
+            if not self._is_out_of_time():
+                raise
+            return self._cut_short(None)
+
+    def _run(self, checkpoint: Checkpoint | None) -> Outcome:
         self._start(checkpoint)
         self._registry.set_state(self._token, JobState.RUNNING)
         while self._unfinished:
-            stopping = self._is_stopping or self._watcher.stop_wanted.is_set()
+            if (self._run_folder / STOP_FILE).exists():
+                self._stop_wish.set()
+            stopping = self._stop_wish.is_set()
             for member in self._crew.ended(HASTE_S if stopping else TURN_S):
                 self._settle(member)
             for replacement in self._deaths.take_due(time.monotonic()):
                 self._make_good(replacement)
-            if time.monotonic() - self._looked_s >= (HASTE_S if stopping else LOOK_S):
+            is_last = bool(self._unfinished) and self._is_out_of_time()
+            if is_last or time.monotonic() - self._looked_s >= (HASTE_S if stopping else LOOK_S):
                 self._look()
             if self._stop_block is not None and self._sealing.has(self._stop_block):
                 return Outcome.STOPPED
-            if self._window.is_over(time.monotonic()):
-                self._tell_unsaved()
-                return Outcome.STOPPED
+            if is_last:
+                return self._cut_short(self._watcher.look())
         self._tell_early_end(self._watcher.look())
         return Outcome.FINISHED
 
-    def _tell_unsaved(self) -> None:
-        late = unsaved(self._watcher.look(), self._stop_block, self._window, self._sealing.newest_block)
-        self._watcher.event("stopping", late)
+    def _is_out_of_time(self) -> bool:
+        """Whether a stop has taken as long as it may."""
+        return self._stop_wish.lasts_s() > self._job.checkpoint.stop_within_s
+
+    def _cut_short(self, snapshot: Snapshot | None) -> Outcome:
+        """Says who is late; in no event where the registry is away."""
+        trainers = snapshot.trainers.items() if snapshot else ()
+        block, late = self._stop_block, list[str]()
+        if self._is_ending:
+            block, late = self._job.num_blocks, sorted(self._unfinished)
+        elif block is not None:
+            late = self._sealing.missing(block)
+        cursors = {f"trainer-{name}": one.cursor for name, one in trainers}
+        at = Standstill(block, late, cursors, self._sealing.trouble, self._sealing.newest_block)
+        self.unsaved = unsaved(at, self._job.checkpoint.stop_within_s)
+        if snapshot is None:
+            log.warning("event=stopping message=%s", self.unsaved)
+        else:
+            self._watcher.event("stopping", self.unsaved)
+        return Outcome.CUT_SHORT
 
     def _tell_early_end(self, snapshot: Snapshot | None) -> None:
         emitted = sum(lane.counters.emitted for lane in snapshot.lanes) if snapshot else self._job.tokens
@@ -263,11 +298,9 @@ class Controller:
         self._skip_dead(snapshot)
         self._say_troubles(snapshot)
         self._end_hung()
-        by_file = (self._run_folder / STOP_FILE).exists()
-        self._is_stopping = snapshot.job.stop_requested or self._watcher.stop_wanted.is_set() or by_file
-        if self._is_stopping:
-            self._window.asked(self._looked_s)
-        if self._is_stopping and self._stop_block is None and not self._is_ending:
+        if snapshot.job.stop_requested:
+            self._stop_wish.set()
+        if self._stop_wish.is_set() and self._stop_block is None and not self._is_ending:
             self._stop()
 
     def _skip_dead(self, snapshot: Snapshot) -> None:
@@ -291,7 +324,7 @@ class Controller:
         if not found:
             self._watcher.event("recovered", "nothing is in the way any more")
         self._troubles = found
-        if not self._is_stopping:
+        if not self._stop_wish.is_set():
             state = JobState.DEGRADED if found else JobState.RUNNING
             self._registry.set_state(self._token, state, "; ".join(found))
 

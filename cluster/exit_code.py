@@ -1,7 +1,7 @@
 """How a command ends: its exit code, and one sentence for whatever goes wrong.
 
-Exit codes: 0 done, 1 the job failed, 2 what the user wrote is wrong, 130 interrupted and saved. The traceback of what
-nobody foresaw is in a file.
+Exit codes: 0 done, 1 the job failed, 2 what the user wrote is wrong, 130 interrupted: `headrace resume` goes on. The
+traceback of what nobody foresaw is in a file.
 """
 
 import sys

@@ -3,7 +3,6 @@
 import logging
 import math
 import signal
-import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -26,6 +25,7 @@ from cluster.ray_session import Resources, ray_session, this_machine
 from cluster.ray_token import own_cluster_is_wanted
 from cluster.report import write_report
 from cluster.spill_watch import SpillWatch
+from cluster.stopping import StopWish
 from cluster.watcher import Watcher
 from shared.config import Job
 from shared.disk import room_for
@@ -86,7 +86,8 @@ def run_job(job: Job, resume: bool, console: Console) -> Outcome:
         with _state_at_the_end(registry, token, run_folder / LOG_FILE, watcher):
             # once more, since a driver that hung may have saved until now
             checkpoint = _checkpoint(job, prepared, lambda it: watcher.event("damaged", it)) if resume else None
-            patient = PatientRegistry(client, job.name)
+            within_s = job.checkpoint.stop_within_s
+            patient = PatientRegistry(client, job.name, lambda: watcher.stop_wanted.lasts_s() <= within_s)
             address = registry_address(registry_url, run_folder)
             outcome = _with_ray(job, prepared, checkpoint, patient, token, address, run_folder, watcher)
         watcher.look()
@@ -139,7 +140,8 @@ def _with_ray(
             crew.remove_all()
             crew.drop_spools()
         watcher.file()
-        _say(registry, token, JobState(outcome.value), "", controller.ends)  # before Ray ends: `ray job stop` gives 3 s
+        # before Ray ends: `ray job stop` gives 3 s
+        _say(registry, token, outcome.state, controller.unsaved, controller.ends)
     return outcome
 
 
@@ -193,7 +195,7 @@ def _check_nodes(job: Job, resources: Resources) -> None:
 
 
 @contextmanager
-def _signals(stop_wanted: threading.Event) -> Iterator[None]:
+def _signals(stop_wanted: StopWish) -> Iterator[None]:
     """The first of SIGNALS: save and stop; the second: stop at once. The handlers of before come back at the end."""
     before = {number: signal.getsignal(number) for number in SIGNALS}
     _catch_signals(stop_wanted)
@@ -204,10 +206,11 @@ def _signals(stop_wanted: threading.Event) -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _catch_signals(stop_wanted: threading.Event) -> None:
+def _catch_signals(stop_wanted: StopWish) -> None:
     def handle(number: int, frame: FrameType | None) -> None:
-        if stop_wanted.is_set():
+        if stop_wanted.by_signal:
             raise StoppedAtOnce("stopped at once; what the last checkpoint holds is kept")
+        stop_wanted.by_signal = True
         stop_wanted.set()
 
     for number in SIGNALS:

@@ -87,6 +87,11 @@ class Sealing:
             checkpoints.prune(self._run_folder, self._job.checkpoint.keep, in_use)
             self._registry.forget_checkpoints(checkpoints.oldest(self._run_folder))
 
+    def missing(self, block: int) -> list[str]:
+        """The roles that have not saved at `block`."""
+        roles = [*self._lane_roles, *self._trainer_roles]
+        return checkpoints.missing_parts(self._run_folder, self._crew.stream, block, roles)
+
     def _complete(self, snapshot: Snapshot, stop_block: int | None) -> list[int]:
         """Blocks of checkpoints that are complete, by the registry, or by the disk alone where all have stopped.
 
@@ -94,8 +99,7 @@ class Sealing:
         """
         newest = self.newest.block if self.newest else -1
         complete = set(snapshot.checkpoints)
-        roles = [*self._lane_roles, *self._trainer_roles]
-        if stop_block is not None and checkpoints.has_all_parts(self._run_folder, self._crew.stream, stop_block, roles):
+        if stop_block is not None and not self.missing(stop_block):
             complete.add(stop_block)
         return sorted(block for block in complete - self._damaged if block > newest)
 

@@ -1,5 +1,6 @@
 """At which block a job that is to stop is saved, and when it has waited long enough: pure decisions."""
 
+import time
 from typing import NamedTuple
 
 from shared.registry_snapshot import Snapshot
@@ -40,29 +41,46 @@ def stop_block(standing: Standing, num_blocks: int) -> int | None:
     return min(num_blocks, max([one.next_block for one in lanes] + cursors + known + ever))
 
 
-class Window:
-    """The time that a stop leaves, from when it was first seen to be asked for. Seconds are of the monotonic clock."""
+class StopWish:
+    """That the job is to save and stop, and since when. Any thread and any signal's handler may wish it."""
 
-    def __init__(self, within_s: float) -> None:
-        self.within_s = within_s
-        self._asked_s: float | None = None
+    def __init__(self) -> None:
+        self.by_signal = False
+        """A signal said so, and the next one means at once."""
+        self._since_s: float | None = None
 
-    def asked(self, now_s: float) -> None:
-        """A stop is wanted; to be told of it again changes nothing."""
-        if self._asked_s is None:
-            self._asked_s = now_s
+    def set(self) -> None:
+        """To wish it again changes nothing."""
+        if self._since_s is None:
+            self._since_s = time.monotonic()
 
-    def is_over(self, now_s: float) -> bool:
-        return self._asked_s is not None and now_s - self._asked_s > self.within_s
+    def is_set(self) -> bool:
+        return self._since_s is not None
+
+    def lasts_s(self) -> float:
+        """Seconds since it was first wished; 0 if it is not."""
+        return 0.0 if self._since_s is None else time.monotonic() - self._since_s
 
 
-def unsaved(snapshot: Snapshot | None, block: int | None, window: Window, saved: int) -> str:
-    """What to say of a stop whose window is over: who has not come to `block`, and that `saved` is the last one."""
-    behind = [
-        f"trainer-{name} stands at {one.cursor}"
-        for name, one in (snapshot.trainers.items() if snapshot else ())
-        if block is not None and one.cursor < block
-    ]
-    where = "not all could save" if block is None else f"not all could save at block {block}"
-    who = f" ({', '.join(behind)})" if behind else ""
-    return f"{where} within {window.within_s:g} s{who}: what comes after block {saved} will be done again"
+class Standstill(NamedTuple):
+    """Where a stop has come to when its time is over."""
+
+    block: int | None
+    """At which all were to save, the end of the stream included; None while that was not fixed."""
+    late: list[str]
+    """Roles that have not saved there."""
+    cursors: dict[str, int]
+    """Role -> the blocks that it has read, of trainers."""
+    trouble: str
+    """Why the checkpoint there has no manifest, if something is in the way."""
+    saved: int
+    """The block of the last complete checkpoint."""
+
+
+def unsaved(at: Standstill, within_s: float) -> str:
+    """What to say of a stop whose time is over: who is late, and what will be done again."""
+    where = "" if at.block is None else f" at block {at.block}"
+    behind = {role: cursor for role, cursor in at.cursors.items() if at.block is not None and cursor < at.block}
+    who = [f"{role} stands at {behind[role]}" if role in behind else f"{role} has not saved" for role in at.late]
+    why = f" ({', '.join(filter(None, [*who, at.trouble]))})" if who or at.trouble else ""
+    return f"not all could save{where} within {within_s:g} s{why}: what comes after block {at.saved} will be done again"

@@ -62,7 +62,8 @@ def ending(snapshot: Snapshot) -> str:
     if driver_is_gone(snapshot):
         return f"has lost its driver; go on with: headrace resume {job.name}"
     if job.state is JobState.STOPPED:
-        return f"is stopped, saved at block {job.checkpoint or 0}; go on with: headrace resume {job.name}"
+        how = f": {job.message}" if job.message else f", saved at block {job.checkpoint or 0}"
+        return f"is stopped{how}; go on with: headrace resume {job.name}"
     if job.state is JobState.FAILED:
         go_on = "" if "headrace resume" in job.message else f"; go on with: headrace resume {job.name}"
         return f"failed: {job.message}{go_on}"

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from cluster.metrics_store import MetricsStore
+from cluster.stopping import StopWish
 from shared.disk import room_for
 from shared.embedded_redis import EmbeddedRedis
 from shared.errors import DiskFull, HeadraceError, JobFailed, RegistryUnreachable, StaleToken, UserError
@@ -51,8 +52,7 @@ class Watcher:
         self._looks, self._is_away = 0, False
         self.trouble = ""
         """Why measurements wait in memory: the disk is full."""
-        self.stop_wanted = threading.Event()
-        """Set by a signal: save and stop."""
+        self.stop_wanted = StopWish()
         self.is_fenced = False
         """Another driver is known to have the job."""
         self._complaint = ""

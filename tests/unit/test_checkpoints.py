@@ -234,9 +234,9 @@ def test_pruning_leaves_what_somebody_reads(tmp_path: Path) -> None:
 def test_all_parts_are_there_when_each_role_of_the_stream_has_saved(tmp_path: Path) -> None:
     save_part(tmp_path, 20, "lane-0", LaneCounters())
     save_part(tmp_path, 20, "trainer-a", TrainerCounters(), stream=STREAM - 1)
-    assert not checkpoints.has_all_parts(tmp_path, STREAM, 20, ["lane-0", "trainer-a"])
+    assert checkpoints.missing_parts(tmp_path, STREAM, 20, ["lane-0", "trainer-a"])
     save_part(tmp_path, 20, "trainer-a", TrainerCounters())
-    assert checkpoints.has_all_parts(tmp_path, STREAM, 20, ["lane-0", "trainer-a"])
+    assert checkpoints.missing_parts(tmp_path, STREAM, 20, ["lane-0", "trainer-a"]) == []
 
 
 def test_pruning_waits_for_enough_complete_checkpoints(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from cluster.stopping import Held, Standing, Window, stop_block, unsaved
+from cluster.stopping import Held, Standing, Standstill, StopWish, stop_block, unsaved
 from shared.registry_facts import LaneCounters, TrainerCounters
 from shared.registry_snapshot import LaneFacts, Snapshot
 from tests.example_run import example_snapshot
@@ -44,20 +44,35 @@ def test_a_stream_that_is_out_goes_on_to_its_end() -> None:
     assert stop_block(Standing([Held(40, False)], [3], snapshot([40], [3])), NUM_BLOCKS) == NUM_BLOCKS
 
 
-def test_a_window_begins_when_a_stop_is_first_asked_for() -> None:
-    window = Window(100.0)
-    assert not window.is_over(1e9)
-    window.asked(50.0)
-    window.asked(140.0)
-    assert not window.is_over(150.0) and window.is_over(150.5)
+def test_a_wish_lasts_from_when_it_was_first_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [50.0]
+    monkeypatch.setattr("cluster.stopping.time.monotonic", lambda: now[0])
+    wish = StopWish()
+    assert not wish.is_set() and wish.lasts_s() == 0.0
+    wish.set()
+    now[0] = 140.0
+    wish.set()
+    assert wish.is_set() and wish.lasts_s() == 90.0
 
 
-def test_who_could_not_save_in_time_is_named() -> None:
-    known, window = snapshot([20], [20, 7, 12]), Window(30.0)
-    assert unsaved(known, 20, window, 5) == (
-        "not all could save at block 20 within 30 s (trainer-t1 stands at 7, trainer-t2 stands at 12): "
-        "what comes after block 5 will be done again"
-    )
-    assert unsaved(None, None, Window(0.5), 0) == (
-        "not all could save within 0.5 s: what comes after block 0 will be done again"
-    )
+@pytest.mark.parametrize(
+    ("at", "said"),
+    [
+        (
+            Standstill(20, ["lane-0", "trainer-a", "trainer-b"], {"trainer-a": 7, "trainer-b": 20}, "", 5),
+            "not all could save at block 20 within 30 s (lane-0 has not saved, trainer-a stands at 7, trainer-b has "
+            "not saved): what comes after block 5 will be done again",
+        ),
+        (
+            Standstill(20, [], {"trainer-a": 20}, "the disk is full", 5),
+            "not all could save at block 20 within 30 s (the disk is full): what comes after block 5 will be done "
+            "again",
+        ),
+        (
+            Standstill(None, [], {"trainer-a": 3}, "", 0),
+            "not all could save within 30 s: what comes after block 0 will be done again",
+        ),
+    ],
+)
+def test_who_could_not_save_in_time_is_named(at: Standstill, said: str) -> None:
+    assert unsaved(at, 30.0) == said

@@ -18,6 +18,7 @@ CLOCKS = (
     "cluster.lane_client",
     "cluster.patience",
     "cluster.rate",
+    "cluster.stopping",
 )
 ACTORS = ("cluster.producer_actor", "cluster.trainer_actor")
 RAYS = ("controller", "crew", "lane_actor", "lane_client", "block_reader", *ACTORS)

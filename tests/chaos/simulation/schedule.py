@@ -231,19 +231,22 @@ class Schedule:
 
     def _driven(self, resume: bool) -> Outcome:
         token = self._address.registry(self.job.name).claim_job("", str(self._folder), resume)
-        registry = PatientRegistry(self._address.connect(), self.job.name)
         checkpoint = checkpoints.newest(self._folder) if resume else None
         watcher = SmallWatcher.__new__(SmallWatcher)
         watcher.told, watcher.judge = self.report.told, self._judge
         watcher.__init__(self._address.registry(self.job.name), token, self._folder, Blind(), None)  # type: ignore[misc]
         self.watcher = watcher
+        within_s = self.job.checkpoint.stop_within_s
+        registry = PatientRegistry(
+            self._address.connect(), self.job.name, lambda: watcher.stop_wanted.lasts_s() <= within_s
+        )
         crew = Crew(self.job, self._folder, registry, token, self._address, self.small.prepared, wanted(self.job))  # type: ignore[arg-type]
         try:
             controller = Controller(self.job, self._folder, registry, token, self.small.prepared, crew, watcher)
             outcome = controller.run(checkpoint)
         finally:
             crew.remove_all()
-        registry.set_state(token, JobState(outcome.value), ends=controller.ends)
+        registry.set_state(token, outcome.state, controller.unsaved, controller.ends)
         watcher._ending.set()
         return outcome
 

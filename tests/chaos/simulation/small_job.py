@@ -121,7 +121,11 @@ def small_job(number: int) -> SmallJob:
             for index in range(draw.choice([1, 2, 2, 3]))
         ],
         "tokens": max(1, int(rows * draw.choice([0.6, 0.8, 1.0, 1.0, 1.5]))),
-        "checkpoint": {"every_blocks": draw.choice([1, 2, 3, 5]), "keep": draw.choice([1, 2])},
+        "checkpoint": {
+            "every_blocks": draw.choice([1, 2, 3, 5]),
+            "keep": draw.choice([1, 2]),
+            "stop_within_s": draw.choice([100.0, 20.0, 2.0, 0.1]),
+        },
         "output": "/nowhere",
     }
     return SmallJob(Job.model_validate(raw), units)
