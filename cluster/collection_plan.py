@@ -39,8 +39,8 @@ class Share:
         return -(-tokens // self.count)
 
     def state(self, folder: Path) -> Path:
-        """Where it saves itself; in `folder`, which is that of a collector alone."""
-        return folder if self.count == 1 else folder / str(self.number)
+        """Where in `folder` it saves itself: another number of collectors leaves it alone."""
+        return folder / f"{self.number}-of-{self.count}"
 
     def identity(self, whole: dict[str, Any], tokens: int) -> dict[str, Any]:
         """What its saves are of; with the tokens, since a part that is done may end within a unit."""

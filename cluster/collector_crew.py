@@ -15,7 +15,7 @@ from cluster.collector_actor import CollectorActor
 from cluster.death import death_of
 from cluster.driver_log import keep_traceback
 from cluster.memory_plan import SMALLEST_STORE_BYTES
-from cluster.placement import Reservation, fit, shortage, wanted_collectors
+from cluster.placement import Reservation, fit, idle_gpus, shortage, wanted_collectors
 from cluster.ray_session import ray_session
 from cluster.ray_token import own_cluster_is_wanted
 from cluster.restart_policy import Cause
@@ -23,7 +23,7 @@ from shared.errors import HeadraceError, JobFailed
 
 MAX_RESTARTS = 3
 """Of each collector."""
-GPU_ADVICE = "lower --collectors, each of which is given producers.gpus"
+GPU_ADVICE = "lower --collectors, each of which is given producers.gpus; one alone needs none"
 POLL_S = 0.5
 ANSWER_S = 10.0
 ENDING_S = 10.0
@@ -59,6 +59,8 @@ def collect_with_crew(
         fit(roles, math.inf, torch.cuda.device_count(), GPU_ADVICE)
     with ray_session(plan.job.name, sum(one.cpus for one in roles.values()), SMALLEST_STORE_BYTES) as resources:
         reservations = fit(roles, resources.cpus, resources.gpus, GPU_ADVICE)
+        if idle := idle_gpus(plan.job, resources.gpus):
+            tell(idle)
         if waiting := shortage(reservations, resources.free_cpus, resources.free_gpus):
             tell(waiting)
         crew = CollectorCrew(plan, reservations, tell)

@@ -1,7 +1,7 @@
 """The text of a run's corpus that none of its SAEs has read."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -10,6 +10,7 @@ from producers.corpus import Corpus
 from producers.fresh_text import FreshText
 from shared.config import CorpusConfig, Job
 from shared.errors import CheckpointError, UserError
+from trainers import read_facts
 
 
 class Excerpt(NamedTuple):
@@ -54,34 +55,53 @@ def find_text(run_folder: Path, job: Job, saved: Saved, source: str | None) -> T
         return Text(FreshText(corpus, excerpt.units), source, excerpt)
     corpus = Corpus.open(job.corpus, job.seed, job.evaluation.holdout)
     check_text_is_unseen(saved, corpus)
-    units = unread_units(run_folder, corpus, saved.checkpoint)
+    units = unread_units(run_folder, corpus, saved.checkpoint, tokens_of(saved))
     text = FreshText(corpus, units)
     if text.num_units == 0:
-        raise UserError(f"the SAEs of {job.name} have read its whole corpus; name other text with --source")
+        raise UserError(
+            f"no unit of the corpus of {job.name} is known to be unread by its SAEs; name other text with --source"
+        )
     shown = job.corpus.source if isinstance(job.corpus.source, str) else ", ".join(job.corpus.source)
     told = f"{shown}: {text.num_held_out} units held out and {len(units)} that no SAE has read"
     return Text(text, told, Excerpt(job.corpus, job.seed, job.evaluation.holdout, units, corpus.fingerprint))
 
 
-def unread_units(run_folder: Path, corpus: Corpus, checkpoint: int | None) -> Sequence[int]:
+def tokens_of(saved: Saved) -> dict[str, int]:
+    """On how many tokens each finished SAE was trained; empty for those of a checkpoint."""
+    if saved.checkpoint is not None:
+        return {}
+    facts = {name: read_facts(folder).headrace for name, folder in saved.folders.items()}
+    return {name: one["tokens"] for name, one in facts.items() if "tokens" in one}
+
+
+def unread_units(
+    run_folder: Path, corpus: Corpus, checkpoint: int | None, tokens: Mapping[str, int] | None = None
+) -> Sequence[int]:
     """Units of the first epoch that no lane had begun on when the SAEs were as they are; later epochs repeat them.
 
     Args:
         checkpoint: the block of the checkpoint that the SAEs are of; None for finished ones.
+        tokens: SAE -> on how many it was trained, where that is known.
     """
-    begun = _finished_lanes(run_folder) if checkpoint is None else _lanes_at(run_folder, checkpoint)
+    begun = _finished_lanes(run_folder, tokens or {}) if checkpoint is None else _lanes_at(run_folder, checkpoint)
     if not begun:
         return []
     lanes = len(begun)
     return [unit for unit in range(corpus.num_first_units) if unit // lanes >= begun[unit % lanes]]
 
 
-def _finished_lanes(run_folder: Path) -> list[int]:
-    """Of each lane, the first of its own units that was never leased; empty where the run does not say."""
+def _finished_lanes(run_folder: Path, tokens: Mapping[str, int]) -> list[int]:
+    """Of each lane, the first of its own units that was never leased; empty where the run does not say.
+
+    Of a job that stopped, or was killed, after some SAE had finished, what is written down may be of an earlier moment.
+    """
     try:
-        lanes = json.loads((run_folder / "ledger.json").read_bytes())["lanes"]
-        return [lane["next_unit"] for lane in lanes]
-    except (OSError, ValueError, KeyError, TypeError):
+        ledger = json.loads((run_folder / "ledger.json").read_bytes())
+        read = {one["name"]: one["read"] for one in ledger.get("trainers", ())}
+        if any(read.get(name, number) < number for name, number in tokens.items()):
+            return []
+        return [lane["next_unit"] for lane in ledger["lanes"]]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return []
 
 

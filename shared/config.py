@@ -126,7 +126,7 @@ class CheckpointConfig(Section):
     stop_within_s: Annotated[Number, Field(gt=0)] = 100.0
     """Seconds that a stop leaves all to come to one block and save it; then the last complete checkpoint has to do.
 
-    Less than the 120 s that `ray job stop` and a spot instance's notice leave before everything is killed.
+    Less than the 120 s after which `ray job stop`, as `headrace submit` sets it, kills everything.
     """
 
 

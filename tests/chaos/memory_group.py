@@ -19,7 +19,11 @@ class MemoryGroup:
     def __init__(self, folder: Path, limit: str, most_bytes: int) -> None:
         self._folder = folder
         folder.mkdir()
-        (folder / limit).write_text(str(most_bytes))
+        try:
+            (folder / limit).write_text(str(most_bytes))
+        except OSError:
+            folder.rmdir()
+            raise
 
     def add(self, pid: int) -> None:
         """From now on all threads of `pid` are in it."""

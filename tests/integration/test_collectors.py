@@ -74,7 +74,7 @@ def next_units(run: Path) -> list[int]:
     found = []
     for number in range(COLLECTORS):
         try:
-            saved = (run / "features" / ".collecting" / str(number) / "collection.json").read_text()
+            saved = (run / "features" / ".collecting" / f"{number}-of-{COLLECTORS}" / "collection.json").read_text()
             found.append(json.loads(saved)["facts"]["next_unit"])
         except FileNotFoundError:  # not yet, or just now it is between two
             return []
@@ -95,8 +95,9 @@ def killing_one(run: Path, look: Callable[[list[int]], None] = lambda units: Non
     def watch() -> None:
         while not ending.wait(0.02):
             units = next_units(run)
-            if not killed and units and min(units) >= 3 * COLLECTORS:
-                os.kill(pids()[0], signal.SIGKILL)
+            alive = pids() if not killed and units and min(units) >= 3 * COLLECTORS else []
+            if alive:
+                os.kill(alive[0], signal.SIGKILL)
                 killed.extend(units)
             elif killed and units:
                 look(units)

@@ -47,6 +47,16 @@ def test_a_run_that_does_not_say_has_only_what_was_held_out(corpus: Corpus, tmp_
     assert list(unread_units(tmp_path, corpus, None)) == []
 
 
+def test_a_ledger_from_before_an_sae_had_finished_does_not_say_what_that_has_read(
+    corpus: Corpus, tmp_path: Path
+) -> None:
+    """It finished, the job went back to a checkpoint from before that, and stopped there."""
+    facts = {"lanes": [{"next_unit": 2}], "trainers": [{"name": "a", "read": 500}, {"name": "b", "read": 500}]}
+    (tmp_path / "ledger.json").write_text(json.dumps(facts))
+    assert list(unread_units(tmp_path, corpus, None, {"a": 900})) == []
+    assert unread_units(tmp_path, corpus, None, {"a": 500})[0] == 2
+
+
 def test_fresh_text_is_what_was_held_out_and_then_the_units(corpus: Corpus) -> None:
     fresh = FreshText(corpus, [5, 3])
     held = corpus.num_held_out_units
