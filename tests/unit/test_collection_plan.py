@@ -152,7 +152,7 @@ def test_a_share_that_is_done_reads_no_more(plan: CollectionPlan, subjects: list
 
 
 def test_a_save_that_is_not_seen_is_a_sentence(plan: CollectionPlan, subjects: list[Subject]) -> None:
-    with pytest.raises(JobFailed, match=r"^collector-1 has saved 7 tokens in .*/saves/1-of-2, and here 0 are seen there"):
+    with pytest.raises(JobFailed, match=r"^collector-1 has saved 7 tokens in .*/saves/1-of-2, and here 0 are seen"):
         plan.merged([7], [Share(1, 2)], subjects)
 
 
