@@ -82,7 +82,6 @@ class Controller:
         self._prepared, self._crew, self._watcher, self._spill = prepared, crew, watcher, spill
         self._stop_wish = watcher.stop_wanted
         self._names = [trainer.name for trainer in job.trainers]
-        self._trainer_roles = [f"trainer-{name}" for name in self._names]
         self._deaths = Deaths()
         self._sealing = Sealing(job, run_folder, registry, token, prepared, crew, self._tell_damage)
         self._unfinished: set[str] = set()
@@ -181,7 +180,7 @@ class Controller:
             self._crew.start_producer(index)
         if self._job.evaluation.every_blocks is not None and self._evaluator_deaths <= MAX_EVALUATOR_DEATHS:
             self._crew.start_evaluator()
-        self._unfinished = set(self._trainer_roles)
+        self._unfinished = {f"trainer-{name}" for name in self._names}
 
     def _point(self, checkpoint: Checkpoint | None) -> StreamPoint:
         window, block_rows = self._job.window_units, self._job.stream.block_rows
