@@ -47,5 +47,5 @@ def test_a_stop_ends_in_its_window_however_far_behind_somebody_is(
     assert 0 < newest.block <= seen.snapshot.trainers["paced"].cursor + 1
 
     assert run(job, resume=True).outcome is Outcome.FINISHED
-    plain = make_job(tmp_path / "plain", gpt2_folder, corpus_folder, trainers=changes["trainers"])
+    plain = make_job(tmp_path / "plain", gpt2_folder, corpus_folder, trainers=[TRAINERS[2], {**PACED, "pause_ms": 0}])
     assert run(plain).outcome is Outcome.FINISHED and weights(plain) == weights(job)
