@@ -25,7 +25,7 @@ from cluster.preparation import Prepared
 from cluster.restart_policy import Cause, Step
 from cluster.sealing import Sealing
 from cluster.spill_watch import SpillWatch
-from cluster.stopping import Standing, Standstill, stop_block, unsaved
+from cluster.stopping import Standing, Standstill, StoppedAtOnce, stop_block, unsaved
 from cluster.trainer_actor import TrainerEnd
 from cluster.troubles import troubles
 from cluster.watcher import Watcher
@@ -100,7 +100,7 @@ class Controller:
         self._gauges = JobGauges(job.name)
 
     def run(self, checkpoint: Checkpoint | None) -> Outcome:
-        """Raises JobFailed when the job cannot go on."""
+        """Raises JobFailed when the job cannot go on; StoppedAtOnce after a second signal."""
         try:
             return self._run(checkpoint)
         except RegistryUnreachable:  # nobody is patient any more, since a stop has taken its time
@@ -112,6 +112,8 @@ class Controller:
         self._start(checkpoint)
         self._registry.set_state(self._token, JobState.RUNNING)
         while self._unfinished:
+            if self._stop_wish.at_once:  # somebody has caught what the signal raised
+                raise StoppedAtOnce
             if (self._run_folder / STOP_FILE).exists():
                 self._stop_wish.set()
             stopping = self._stop_wish.is_set()

@@ -25,7 +25,7 @@ from cluster.ray_session import Resources, ray_session, this_machine
 from cluster.ray_token import own_cluster_is_wanted
 from cluster.report import write_report
 from cluster.spill_watch import SpillWatch
-from cluster.stopping import StopWish
+from cluster.stopping import StoppedAtOnce, StopWish
 from cluster.watcher import Watcher
 from shared.config import Job
 from shared.disk import room_for
@@ -43,12 +43,6 @@ from shared.registry_secret import keep_password, without_password
 log = logging.getLogger(__name__)
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 """Ctrl-C, an orderly end from outside, a terminal that was closed."""
-
-
-class StoppedAtOnce(HeadraceError):
-    """A second signal: the job ends without saving more."""
-
-    exit_code = 130
 
 
 def run_job(job: Job, resume: bool, console: Console) -> Outcome:
@@ -154,9 +148,13 @@ def _state_at_the_end(registry: Registry, token: int, log_path: Path, watcher: W
         watcher.is_fenced = True
         raise
     except BaseException as error:
-        stopped = isinstance(error, (KeyboardInterrupt, StoppedAtOnce))
-        state = JobState.STOPPED if stopped else JobState.FAILED
-        _say(registry, token, state, "stopped at once" if stopped else _sentence(error, log_path))
+        at_once = watcher.stop_wanted.at_once
+        if at_once or isinstance(error, (KeyboardInterrupt, StoppedAtOnce)):
+            _say(registry, token, JobState.STOPPED, "stopped at once")
+        else:
+            _say(registry, token, JobState.FAILED, _sentence(error, log_path))
+        if at_once and not isinstance(error, StoppedAtOnce):  # raised within a call of Ray's, which made its own of it
+            raise StoppedAtOnce from error
         raise
 
 
@@ -209,7 +207,8 @@ def _signals(stop_wanted: StopWish) -> Iterator[None]:
 def _catch_signals(stop_wanted: StopWish) -> None:
     def handle(number: int, frame: FrameType | None) -> None:
         if stop_wanted.by_signal:
-            raise StoppedAtOnce("stopped at once; what the last checkpoint holds is kept")
+            stop_wanted.at_once = True
+            raise StoppedAtOnce
         stop_wanted.by_signal = True
         stop_wanted.set()
 

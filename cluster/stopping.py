@@ -3,6 +3,7 @@
 import time
 from typing import NamedTuple
 
+from shared.errors import HeadraceError
 from shared.registry_snapshot import Snapshot
 
 
@@ -41,12 +42,23 @@ def stop_block(standing: Standing, num_blocks: int) -> int | None:
     return min(num_blocks, max([one.next_block for one in lanes] + cursors + known + ever))
 
 
+class StoppedAtOnce(HeadraceError):
+    """A second signal: the job ends without saving more."""
+
+    exit_code = 130
+
+    def __init__(self) -> None:
+        super().__init__("stopped at once; what the last checkpoint holds is kept")
+
+
 class StopWish:
     """That the job is to save and stop, and since when. Any thread and any signal's handler may wish it."""
 
     def __init__(self) -> None:
         self.by_signal = False
         """A signal said so, and the next one means at once."""
+        self.at_once = False
+        """There was a second one."""
         self._since_s: float | None = None
 
     def set(self) -> None:

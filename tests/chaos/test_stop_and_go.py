@@ -19,8 +19,8 @@ import ray
 from cluster import checkpoints
 from cluster.controller import STOP_FILE, Outcome
 from cluster.job_place import job_to_resume
-from cluster.run_job import StoppedAtOnce
 from cluster.spill_watch import SpillWatch
+from cluster.stopping import StoppedAtOnce
 from shared.config import Job
 from shared.embedded_redis import EmbeddedRedis
 from shared.errors import UserError
@@ -30,7 +30,7 @@ from shared.registry import Registry
 from shared.registry_connection import RegistryAddress
 from shared.registry_place import open_registry
 from shared.registry_secret import password_of
-from tests.integration.scenario import Seen, make_job, run, weights, when_block
+from tests.integration.scenario import Seen, kill, make_job, run, weights, when_block
 
 pytestmark = [pytest.mark.long, pytest.mark.slow, pytest.mark.timeout(600)]
 TRAINERS = [{"name": "topk-64", "architecture": "topk", "num_latents": 64, "k": 8, "batch_rows": 16}]
@@ -60,6 +60,12 @@ def signals(*numbers: signal.Signals) -> Callable[[Registry], None]:
     return act
 
 
+def twice(registry: Registry) -> None:
+    """Ctrl-C, and again before all is saved: the trainer stands still."""
+    kill("trainer-topk-64", signal.SIGSTOP)(registry)
+    signals(signal.SIGINT, signal.SIGINT)(registry)
+
+
 def saved_at(job: Job) -> int:
     newest = checkpoints.newest(Path(job.output))
     assert newest is not None
@@ -85,7 +91,7 @@ def test_stopped_in_every_way_it_ends_as_if_it_had_not_been(
     assert blocks == sorted(set(blocks)) and blocks[-1] < 80
 
     with pytest.raises(StoppedAtOnce):
-        run(job, resume=True, meanwhile=when_block(blocks[-1] + 2, signals(signal.SIGINT, signal.SIGINT)))
+        run(job, resume=True, meanwhile=when_block(blocks[-1] + 2, twice))
     job = job_to_resume(str(tmp_path / "run"), None)
     assert run(job, resume=True).outcome is Outcome.FINISHED
     assert weights(job) == undisturbed
@@ -205,6 +211,7 @@ def test_after_everything_was_killed_and_the_temporary_folder_wiped_it_goes_on(
     one.await_file(tmp_path / "runs" / ".registry" / "socket")
     with EmbeddedRedis(tmp_path / "runs") as client:
         one.await_block(Registry(client, job.name), 12)
+        one.await_file(tmp_path / "runs" / "run" / "checkpoints" / "10" / "manifest.json")
         server = psutil.Process(int(client.info("server")["process_id"]))  # type: ignore[index]
         kill_all([*one.tree(), server])
     shutil.rmtree(one.temporary)
