@@ -1,11 +1,13 @@
 """The checkpoints of a running job: each gets its manifest when all have saved their parts, and older ones go."""
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from cluster import checkpoints
 from cluster.checkpoints import Checkpoint
 from cluster.crew import Crew
+from cluster.patience import if_reachable
 from cluster.preparation import Prepared
 from shared.config import Job
 from shared.disk import room_for
@@ -85,7 +87,7 @@ class Sealing:
             self._crew.tell(self._crew.lanes(), "checkpoint_complete", block)
             in_use = self._crew.being_restored(snapshot.heartbeats)
             checkpoints.prune(self._run_folder, self._job.checkpoint.keep, in_use)
-            self._registry.forget_checkpoints(checkpoints.oldest(self._run_folder))
+            if_reachable(partial(self._registry.forget_checkpoints, checkpoints.oldest(self._run_folder)))
 
     def missing(self, block: int) -> list[str]:
         """The roles that have not saved at `block`."""

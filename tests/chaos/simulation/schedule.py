@@ -244,6 +244,8 @@ class Schedule:
         try:
             controller = Controller(self.job, self._folder, registry, token, self.small.prepared, crew, watcher)
             outcome = controller.run(checkpoint)
+        except RegistryUnreachable as error:
+            raise AssertionError(f"the job ended because Redis was away: {error}") from error
         finally:
             crew.remove_all()
         registry.set_state(token, outcome.state, controller.unsaved, controller.ends)
