@@ -136,7 +136,7 @@ class Controller:
         return self._stop_wish.lasts_s() > self._job.checkpoint.stop_within_s
 
     def _cut_short(self, snapshot: Snapshot | None) -> Outcome:
-        """Says who is late; in no event where the registry is away."""
+        """Notes who is late, to be said as the job's state."""
         trainers = snapshot.trainers.items() if snapshot else ()
         block, late = self._stop_block, list[str]()
         if self._is_ending:
@@ -146,10 +146,7 @@ class Controller:
         cursors = {f"trainer-{name}": one.cursor for name, one in trainers}
         at = Standstill(block, late, cursors, self._sealing.trouble, self._sealing.newest_block)
         self.unsaved = unsaved(at, self._job.checkpoint.stop_within_s)
-        if snapshot is None:
-            log.warning("event=stopping message=%s", self.unsaved)
-        else:
-            self._watcher.event("stopping", self.unsaved)
+        log.warning("state=stopped message=%s", self.unsaved)
         return Outcome.CUT_SHORT
 
     def _tell_early_end(self, snapshot: Snapshot | None) -> None:
@@ -351,5 +348,4 @@ class Controller:
         else:
             self._stop_block = block
             self._registry.set_state(self._token, JobState.DRAINING, f"saving at block {block}")
-            self._watcher.event("stopping", f"saving at block {block}")
         self._crew.tell([*self._crew.lanes(), *self._crew.trainers()], "stop_at", block)

@@ -41,9 +41,6 @@ def export_features(run_folder: Path, to: str, out: Path, names: Sequence[str], 
         place = out / FOLDERS[to](subject)
         if not is_free(place):
             raise UserError(f"{place} is not an empty folder; delete what was exported there, or give another OUT")
-        if place in places:
-            both = f"{places[place].store.meta.trainer} and {store.meta.trainer}"
-            raise UserError(f"{both} would both go to {place}; give one with --sae, and the other another OUT")
         places[place] = subject
     for place, subject in places.items():
         _write(to, subject, sorted(set(latents)) or range(subject.store.meta.num_latents), place)

@@ -57,7 +57,11 @@ def collect(
         from cluster.collect_run import collect_run
         from features.settings import CollectionSettings
     settings = CollectionSettings(top, per_bin, silent, window, seed)
-    done = collect_run(folder, job, sae or (), tokens, settings, source, err, collectors=collectors)
+    try:
+        done = collect_run(folder, job, sae or (), tokens, settings, source, err, collectors=collectors)
+    except KeyboardInterrupt:
+        err.print("interrupted; the same command goes on from what was saved, each minute", markup=False)
+        raise
     if as_json:
         facts = {"tokens": done.rows, "contexts": done.contexts, "checkpoint": done.checkpoint, "source": done.source}
         print(json.dumps({**facts, "folders": {name: str(place) for name, place in done.folders.items()}}, indent=2))

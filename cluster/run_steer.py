@@ -48,11 +48,23 @@ def steering_of(bench: Workbench, turn: Turn) -> Steering:
 
 
 def targets_of(bench: Workbench, turns: Sequence[Turn], words: Sequence[str] = ()) -> list[int]:
-    """The token ids of `words`, or else those that the latents promote most."""
+    """The token ids of `words`, or else those that the latents promote most.
+
+    Raises:
+        UserError: a word is not one token, so that counting tokens would not count it.
+    """
     if words:
-        return sorted({one for word in words for one in bench.tokenizer(word, add_special_tokens=False)["input_ids"]})
+        return sorted({_token_of(bench, word) for word in words})
     stores = [(FeatureStore.open(bench.features_folder(turn.sae)), turn.latent) for turn in turns]
     return sorted({int(one) for store, latent in stores for one in store.record(latent).promoted_ids[:NUM_TARGETS]})
+
+
+def _token_of(bench: Workbench, word: str) -> int:
+    ids: list[int] = bench.tokenizer(word, add_special_tokens=False)["input_ids"]
+    if len(ids) != 1:
+        pieces = " ".join(repr(one) for one in bench.texts(ids)) or "none"
+        raise UserError(f"--target must be one token, got {word!r}, of which the model makes {pieces}")
+    return ids[0]
 
 
 def prepared(bench: Workbench, turns: Sequence[Turn], text: str) -> tuple[list[Steering], Tensor]:

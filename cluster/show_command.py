@@ -41,7 +41,7 @@ def show(
         from cluster.show_view import latents_view
         from cluster.ui_answer import json_ready
         from cluster.ui_runs import Runs
-        from cluster.ui_shelf import Shelf
+        from cluster.ui_shelf import UNSCORED, Shelf
 
         shelf, name = Shelf(Runs(folder)), folder.resolve().name
         one = shelf.features(name, sae)
@@ -52,5 +52,7 @@ def show(
     if as_json:
         print(json.dumps(json_ready(found), indent=2))
         return
+    if not latent and not sort and query.sort == UNSCORED:
+        out.print(f"by {UNSCORED}; the clearest first after: headrace features score {run} --sae {sae}", style="dim")
     num_contexts = contexts if contexts is not None else CONTEXTS if latent else BRIEF_CONTEXTS
     out.print(latents_view(found, num_contexts, is_brief=not latent), soft_wrap=False)

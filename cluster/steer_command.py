@@ -27,7 +27,8 @@ def steer(
         typer.Option(help="Doses with commas between, of which each multiplies the strengths: what it does."),
     ] = None,
     target: Annotated[
-        list[str] | None, typer.Option(help="With --dose: a word to count; default: what the latents promote.")
+        list[str] | None,
+        typer.Option(help="With --dose: a token to count, such as a word; default: what the latents promote."),
     ] = None,
     new_tokens: Annotated[int, typer.Option(min=1, help="Tokens to write.")] = 40,
     temperature: Annotated[float, typer.Option(min=0, help="0: always the likeliest token.")] = 0.7,

@@ -23,6 +23,8 @@ from features.word_search import Spelling, WordHit, latents_on
 from shared.errors import UserError
 
 Made = TypeVar("Made")
+UNSCORED = "fvu_share"
+"""What a list is sorted by where nothing was scored: what a latent is worth."""
 
 
 @dataclass
@@ -54,7 +56,7 @@ class Features:
     def telling_column(self) -> str:
         """What a list is sorted by where nobody says: clarity, score, or what a latent is worth, as far as is known."""
         methods = {one.method for one in self.scores.all()}
-        return "clarity" if METHOD in methods else "score" if methods else "fvu_share"
+        return "clarity" if METHOD in methods else "score" if methods else UNSCORED
 
     @property
     def searchable(self) -> Searchable:
@@ -92,7 +94,7 @@ class Shelf:
     def features(self, run: str, sae: str) -> Features:
         """Raises UserError if nothing was collected of an SAE of this name."""
         if sae not in (names := self.names(run)):
-            known = f"it has those of {', '.join(names)}" if names else "collect them: headrace features collect"
+            known = f"it has those of {', '.join(names)}" if names else f"collect them: headrace features collect {run}"
             raise UserError(f"run {run} has no features of an SAE named {sae}; {known}")
         folder = self._runs.folder(run) / "features" / sae
         with self._lock:

@@ -35,8 +35,9 @@ NOT_COMPUTED = (
 
 
 def saedashboard_folder(subject: ExportSubject) -> Path:
-    """`{model_id}_{sae_set}_{hook}_{num_latents}`."""
-    return Path(f"{subject.model_id}_{subject.sae_set}_{subject.hook_name}_{subject.store.meta.num_latents}")
+    """`{trainer}/{model_id}_{sae_set}_{hook}_{num_latents}`: by itself that would not tell SAEs of one size apart."""
+    meta = subject.store.meta
+    return Path(meta.trainer, f"{subject.model_id}_{subject.sae_set}_{subject.hook_name}_{meta.num_latents}")
 
 
 def export_saedashboard(subject: ExportSubject, latents: Sequence[int], folder: Path) -> None:

@@ -8,6 +8,8 @@ import { chipOf } from "headrace/tokens";
 import * as source from "headrace/source";
 
 const PAGE = 50;
+// "5%" and "0.05" as 0.05; NaN for what is neither
+const ofPercent = (text) => (text.trim().endsWith("%") ? Number(text.trim().slice(0, -1) || NaN) / 100 : Number(text));
 const BOUNDS = [["density_min", "density ≥"], ["density_max", "density ≤"], ["max_act_min", "max ≥"],
   ["fvu_share_min", "FVU share ≥"], ["score_min", "score ≥"]];
 const COLUMNS = [["latent", "latent"], ["density", "density"], ["max_act", "max"], ["mean_act", "mean"],
@@ -77,10 +79,12 @@ class Catalog {
   }
 
   bound(name, words) {
-    const node = h("input", { name, inputmode: "decimal", size: 6, value: this.query[name] || "", "aria-label": words, placeholder: "any",
+    const example = /^(density|fvu_share)/.test(name) ? "5% or 0.05" : "any";
+    const node = h("input", { name, size: 8, value: this.query[name] || "", "aria-label": words, placeholder: example,
       oninput: () => {
-        node.classList.toggle("wrong", node.value !== "" && !Number.isFinite(Number(node.value)));
-        if (!node.classList.contains("wrong")) this.soon({ [name]: node.value });
+        const bound = node.value === "" ? "" : ofPercent(node.value);
+        node.classList.toggle("wrong", Number.isNaN(bound));
+        if (!Number.isNaN(bound)) this.soon({ [name]: String(bound) });
       } });
     return h("label", null, words, node);
   }

@@ -86,7 +86,7 @@ class Panel {
     else {
       const full = Math.max(1, ...line.kl);
       show(this.steered, h("span", { class: "soft" }, this.before), heat(line.tokens, line.kl, full, { title: (kl) => `KL ${short(kl)} nats` }),
-        h("p", { class: "note" }, `KL to the model by itself ${decimals(mean(line.kl), 3)}, surprise to it ${decimals(mean(line.loss), 3)} nats a token; the warmer a token, the further its prediction was moved.`));
+        h("p", { class: "note" }, `KL to the model by itself ${decimals(mean(line.kl), 3)}, surprise to it ${decimals(mean(line.loss), 3)} nats a token; ${mean(line.kl) === null ? "at this strength the model's numbers overflow." : "the warmer a token, the further its prediction was moved."}`));
     }
   }
 
@@ -119,7 +119,7 @@ class Panel {
 }
 
 const whole = (text) => (text === "" || !Number.isInteger(Number(text)) ? NaN : Number(text));
-const mean = (values) => values.reduce((sum, one) => sum + one, 0) / Math.max(1, values.length);
+const mean = (values) => (values.some((one) => one === null) ? null : values.reduce((sum, one) => sum + one, 0) / Math.max(1, values.length));
 const select = (name, options) => h("select", { name, "aria-label": name }, options.map(([value, words]) => h("option", { value }, words)));
 
 function number(name, value, words) {

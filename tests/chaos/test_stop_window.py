@@ -40,7 +40,7 @@ def test_a_stop_ends_in_its_window_however_far_behind_somebody_is(
     job = make_job(tmp_path, gpt2_folder, corpus_folder, **changes)
     seen = run(job, meanwhile=meanwhile)
     assert seen.outcome is Outcome.CUT_SHORT and seen.snapshot.job.state is JobState.STOPPED and seen.imbalances == []
-    (said,) = [message for message in seen.events if message.startswith("not all could save")]
+    (said,) = [message for message in seen.events if "stopped: not all could save" in message]
     assert seen.snapshot.trainers["paced"].cursor < leading[0], "it has waited for the slowest"
     newest = checkpoints.newest(Path(job.output))
     assert newest is not None and said.endswith(f": what comes after block {newest.block} will be done again")

@@ -131,6 +131,10 @@ def test_it_prints_side_by_side_and_a_line_a_dose(run_folder: Path, capsys: pyte
         (["--latent", "1", "--unit", "max_act"], "unit must be max or absolute, got 'max_act'"),
         (["--latent", "1", "--on", "none"], "on must be prompt, generated or both, got 'none'"),
         (["--latent", "1", "--target", " cat"], "--target is counted at each dose: give --dose too"),
+        (
+            ["--latent", "1", "--dose", "1", "--target", " cat cat"],
+            "--target must be one token, got ' cat cat', of which",
+        ),
         (["--latent", "1", "--mode", "ablate", "--dose", "1"], "there is no dose of ablate: use scale"),
     ],
 )

@@ -75,6 +75,20 @@ def test_latents_are_filtered_sorted_paged_and_drawn_at_random(opened, origin, r
     opened.wait_for_selector("#group-top .context")
 
 
+def test_a_share_is_a_part_or_percent_and_nothing_else(opened, origin):
+    opened.goto(f"{origin}#/run/{SAE}")
+    opened.wait_for_selector("main table tbody tr >> nth=49")
+    for typed in ("5%", "0.05"):
+        opened.fill("[name=density_min]", typed)
+        until(opened, "location.hash.includes('density_min=0.05')")
+        opened.fill("[name=density_min]", "")
+        until(opened, "!location.hash.includes('density_min')")
+    for typed in ("five", "%", "5%%"):
+        opened.fill("[name=density_min]", typed)
+        opened.wait_for_selector("[name=density_min].wrong")
+    assert "density_min" not in opened.url
+
+
 def test_latents_are_found_by_words_that_they_fire_on(opened, origin):
     opened.goto(f"{origin}#/run/{SAE}")
     opened.wait_for_selector("#matching")
