@@ -285,10 +285,12 @@ class TrainerActor:
         """The SAE in its folder; False if the disk is full.
 
         Raises:
+            StaleToken: another process has the trainer's role, and writes it.
             JobFailed: it is full and the job is to stop: the SAE comes of the checkpoint before once there is room.
         """
         try:
             with room_for(f"the SAE of {self._config.name}", folder.parent):
+                patiently(self._confirm_role)
                 self._trainer.save_sae(folder, self._facts())
                 write_card(folder)
         except DiskFull as error:
