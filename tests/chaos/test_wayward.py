@@ -19,7 +19,7 @@ MOST_BYTES = 200 * 2**20
 
 
 class Wayward:
-    """Jobs alike with a trainer under orders, and how one ends that gives it none."""
+    """Jobs alike with a trainer under orders, the slowest, and how one ends that gives it none."""
 
     def __init__(self, folder: Path, model: str, corpus: str) -> None:
         self._folder, self._model, self._corpus, self.orders = folder, model, corpus, folder / "orders"
@@ -27,9 +27,9 @@ class Wayward:
         self._expected = run(plain).digests, weights(plain)
 
     def job(self, name: str) -> Job:
-        trainer = {"name": "wayward", "architecture": ARCHITECTURE, "num_latents": 64, "k": 8}
+        trainer = {"name": "wayward", "architecture": ARCHITECTURE, "num_latents": 64, "k": 8, "batch_rows": 16}
         changes: dict[str, Any] = {
-            "trainers": [{**trainer, "orders": str(self.orders)}, TRAINERS[1]],
+            "trainers": [{**trainer, "orders": str(self.orders)}, TRAINERS[2]],
             "stream__spool_bytes": "64MiB",
         }
         return make_job(self._folder / name, self._model, self._corpus, **changes)
