@@ -79,7 +79,7 @@ class Catalog {
   }
 
   bound(name, words) {
-    const example = /^(density|fvu_share)/.test(name) ? "5% or 0.05" : "any";
+    const example = /^(density|fvu_share)/.test(name) ? "5%" : "any";
     const node = h("input", { name, size: 8, value: this.query[name] || "", "aria-label": words, placeholder: example,
       oninput: () => {
         const bound = node.value === "" ? "" : ofPercent(node.value);
